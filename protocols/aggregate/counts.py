@@ -89,7 +89,7 @@ def _counts(both: int) -> Counts:
 
 def possible(counts: Counts, positives: int, negatives: int) -> bool:
     """Whether any decisions of so many images have these counts. Of 4,096 images noise has with a
-    probability below 2^-42.
+    probability below 2^-41.
     """
     return counts.true_positives <= positives and counts.false_positives <= negatives
 

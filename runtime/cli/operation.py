@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from moiety.protocols.errors import BadInput
+from moiety.runtime.cli import ui
 from moiety.runtime.cli.logs import LogFormat
+from moiety.runtime.intake.text import printable
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
 from moiety.runtime.operation.health import Health
 from moiety.runtime.party.endpoints import parse_address
+from moiety.runtime.program.policy import Policy
 
 AUDIT = "audit.jsonl"
 
@@ -103,6 +106,23 @@ def access_list(file: Path | None, counts: Path | None) -> AccessList | None:
     found = AccessList.at(file, counts)
     found.counters.check_writable()  # else nobody would be admitted
     return found
+
+
+def warn_of_aggregates(policy: Policy, access: AccessList | None) -> None:
+    """For the vendor, where neither the Program nor the access file limits the aggregates of some
+    client: that they are few is what bounds what they tell of single images.
+    """
+    if policy.tells_of_images or policy.cohorts is not None:
+        return
+    clients = [] if access is None else access.standing()
+    free = [each.name for each in clients if each.entry.cohorts_in_total is None]
+    if access is None or free:
+        who = ", ".join(map(printable, free)) or "every client"
+        ui.warn(
+            f"nothing limits how many aggregates {who} may ask for, and those of cohorts that "
+            "differ in one image tell of that image: write cohorts-in-total in the access file "
+            "(--access), or compile the model with --cohorts N"
+        )
 
 
 def health_at(address: str | None) -> Health | None:

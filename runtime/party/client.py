@@ -257,7 +257,8 @@ class Connection:
         progress: Progress = no_progress,
     ) -> tuple[AggregateResult, ...]:
         """What the policy reveals of a cohort: of each label of the Program, in order, AUROC and
-        standard error, or neither where too few images are known to be positive or negative.
+        standard error, or counts of true and false positives; nothing where too few images are
+        known to be positive or negative.
 
         `runs` are the ids of the images as `keep_batch` gave them, `shares` uint64 `(n, L)` their
         shares, `positives` and `negatives` `(n, L)` this side's labels; neither: unknown. Once for

@@ -160,6 +160,14 @@ def _label_columns(
             found[label] = table.column(named[label], f"--label {label}={named[label]}")
         elif column := table.find([label]):
             found[label] = table.columns.index(column)
+    for label, at in found.items():
+        if (times := labels.count(label)) > 1:
+            raise BadInput(
+                f"{printable(table.path)}, line 1: the model calls {times} of its values "
+                f"'{printable(label)}', so which of them the column "
+                f"'{printable(table.columns[at])}' is about cannot be told; ask the vendor for a "
+                "model that has a name for each (moiety compile --labels)"
+            )
     return found
 
 

@@ -5,6 +5,7 @@ either party sees and can change.
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moiety.protocols import ring
 from moiety.protocols.aggregate import sealed
 from moiety.protocols.aggregate.auroc import MAX_IMAGES
 from moiety.protocols.aggregate.counts import (
@@ -25,12 +27,18 @@ from moiety.protocols.aggregate.counts import (
 from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE, UNKNOWN
 from moiety.protocols.aggregate.quorum import Quorum, share_keys
 from moiety.protocols.arrays import I64, U8, U64
+from moiety.protocols.compare.convert import bit_to_ring
+from moiety.protocols.compare.extend import extend
+from moiety.protocols.compare.relu import gates
 from moiety.protocols.cost import declared_costs
-from moiety.protocols.session import Session
+from moiety.protocols.ot.generators import NEVER_SILENT
+from moiety.protocols.session import Role, Session
+from moiety.protocols.setup import open_session
+from moiety.runtime.party.handlers import COUNTS
 from tests.support import sealed_sums
 from tests.support.cohorts import counts_of
 from tests.support.sealed_sums import Tapped
-from tests.support.two_party import run_two_party, share
+from tests.support.two_party import MemoryChannel, Pipe, run_both, run_two_party, share
 
 TWO = Quorum(2, 2)
 
@@ -81,6 +89,46 @@ def test_two_parties_count_as_plain_integers_do(cohort: tuple[I64, U8, Quorum]) 
             assert possible(counts, int(np.sum(row == POSITIVE)), int(np.sum(row == NEGATIVE)))
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 5])
+def test_every_score_share_and_threshold_of_small_rings(bits: int) -> None:
+    """From scores on: a label for each threshold, also that which no score reaches; labels whose
+    images are all positive, all negative, all unknown.
+    """
+    values = np.arange(1 << bits, dtype=np.uint64)
+    shares = np.tile(values, values.size), np.repeat(values, values.size)
+    scores = ring.to_signed(ring.reduce(shares[0] + shares[1], bits), bits)
+    least = np.repeat(np.arange(-(1 << (bits - 1)), (1 << (bits - 1)) + 1), 4)[:, None]
+    marks = np.random.default_rng(bits).integers(0, 3, (least.size, scores.size)).astype(np.uint8)
+    for mark in (UNKNOWN, POSITIVE, NEGATIVE):
+        marks[mark::4] = mark
+    told = counted_from_scores(shares, bits, least, marks)
+    assert told == counts_of((scores >= least).astype(np.int64), marks, TWO)
+    assert [each is None for each in told] == [True, True, True, False] * (least.size // 4)
+
+
+def counted_from_scores(
+    shares: tuple[U64, U64], bits: int, least: I64, marks: U8, added: int | I64 = 0
+) -> list[Counts | None]:
+    """What the client is told of shares of scores, `(n,)`, by the last steps of a Program of this
+    policy, with the least integers `(L, 1)` above the thresholds; `added`: what one that deviates
+    adds to its own shares before they are compared.
+    """
+    thresholds = ring.from_signed(-least, bits + 1)
+
+    def body(session: Session) -> Any:
+        wide = extend(session, shares[session.role], bits, bits + 1)
+        if not session.is_server:
+            wide = ring.reduce(wide + ring.from_signed(np.asarray(added), bits + 1), bits + 1)
+        x = np.tile(wide, (len(marks), 1))
+        said = gates(session, x, bits + 1, 1, thresholds[None] if session.is_server else None)
+        decisions = bit_to_ring(session, COUNTS, said.reshape(-1), DECISION_BITS).reshape(x.shape)
+        known = None if session.is_server else marks
+        return reveal(session, count_up(session, decisions, TWO, known))
+
+    told: list[Counts | None] = run_two_party(body, body).client
+    return told
+
+
 @pytest.mark.parametrize("positives", [2, 1000, MAX_IMAGES - 2])
 def test_the_largest_counts_do_not_touch_each_other(positives: int) -> None:
     marks = np.repeat(np.array([POSITIVE, NEGATIVE], np.uint8), [positives, MAX_IMAGES - positives])
@@ -104,6 +152,18 @@ def test_the_largest_counts_do_not_touch_each_other(positives: int) -> None:
 def test_counts_that_no_decisions_have(counts: Counts, may_be: bool) -> None:
     """Of three positive and five negative images."""
     assert possible(counts, 3, 5) == may_be
+
+
+def test_how_often_noise_is_taken_for_counts() -> None:
+    """Every integer of the ring is as likely, and so many of them are counts of m and k images."""
+    m, k = 3, 5
+    passing = [possible(Counts(t, f), m, k) for t in range(2 * m) for f in range(2 * k)]
+    assert sum(passing) == (m + 1) * (k + 1)
+    most = max((m + 1) * (MAX_IMAGES - m + 1) for m in range(MAX_IMAGES + 1))
+    assert 1 << (DECISION_BITS - 42) < most < 1 << (DECISION_BITS - 41)
+    decision = Path(__file__).resolve().parents[2] / "docs" / "decisions" / "0037-aggregates.md"
+    for text in (possible.__doc__ or "", decision.read_text(encoding="utf-8")):
+        assert "below 2^-41" in " ".join(text.split())
 
 
 # --- what either party sees -----------------------------------------------------------------------
@@ -169,6 +229,61 @@ def test_the_marks_that_count_are_those_that_open_the_key() -> None:
     marks = np.array([[1, 1, 2, 2, 3, 3, 0, 0]], np.uint8)
     assert counted(decisions, marks, TWO) == [Counts(2, 2)]
     assert counted(decisions, marks, Quorum(3, 2)) == [None]
+
+
+def test_a_deviating_client_finds_a_score_in_three_cohorts() -> None:
+    """One image, run 1,024 times, with another number added to the client's share of its score
+    each time: a count is in which of 1,025 intervals the threshold lies, and 1,025^3 exceeds the
+    24-bit ring. Under `decision` that takes 24 queries.
+    """
+    bits, score, least, images = 24, -1_234_567, 98_765, 1024
+    marks = np.repeat(np.array([[POSITIVE, NEGATIVE]], np.uint8), images // 2, axis=1)
+    mine = share(ring.from_signed(np.full(images, score), bits), bits, np.random.default_rng(4))
+    low, high, cohorts = -(1 << (bits - 1)), 1 << (bits - 1), 0
+    while high - low > 1:
+        asked = np.sort(low + (high - low) * np.arange(1, images + 1) // (images + 1))[::-1]
+        (told,) = counted_from_scores(mine, bits, np.array([[least]]), marks, asked)
+        assert told is not None
+        above = told.true_positives + told.false_positives
+        low, high = max(low, *asked[above:]), min(high, *asked[:above])
+        cohorts += 1
+    assert (high, cohorts) == (least - score, 3)
+
+
+class MovedLine(MemoryChannel):
+    """That of a server without TLS, on which somebody adds to the message that reveals."""
+
+    moved = 0
+
+    def _write(self, data: memoryview) -> None:
+        if self.moved:
+            (word,) = np.frombuffer(data, "<u8").tolist()
+            data = memoryview((word + self.moved).to_bytes(8, "little"))
+        super()._write(data)
+
+
+def test_who_is_on_an_open_line_moves_the_counts_at_will() -> None:
+    """What SECURITY.md says of --insecure: shares add up, so what is added to one is added to the
+    result, and no count is impossible by that.
+    """
+    down, up = Pipe(), Pipe()
+    line, other = MovedLine(down, up, 60.0), MemoryChannel(up, down, 60.0)
+    marks = np.tile(np.array([POSITIVE, NEGATIVE], np.uint8), 10)[None]
+
+    def side(channel: MemoryChannel, role: Role) -> Any:
+        session = open_session(role, channel, silent_from=NEVER_SILENT)
+        known = None if session.is_server else marks
+        counted_up = count_up(session, np.zeros(marks.shape, np.uint64), TWO, known)
+        session.channel.flush()
+        line.moved = 3 + (2 << HALF)
+        told = reveal(session, counted_up)
+        session.channel.flush()
+        return told
+
+    _, told = run_both(
+        partial(side, line, Role.SERVER), partial(side, other, Role.CLIENT), (line, other)
+    )
+    assert told == [Counts(3, 2)]
 
 
 def test_an_honest_client_finds_single_decisions() -> None:

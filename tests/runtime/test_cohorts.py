@@ -5,6 +5,7 @@ cohort is, whatever is killed on the way.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -19,11 +20,12 @@ import pytest
 
 from moiety.protocols.aggregate import counts
 from moiety.protocols.aggregate.auroc import reveal
-from moiety.protocols.aggregate.marks import POSITIVE
+from moiety.protocols.aggregate.marks import NEGATIVE, POSITIVE
 from moiety.protocols.aggregate.sealed import Sealed
 from moiety.protocols.arrays import U8
 from moiety.protocols.errors import BadInput, NetworkFailure, PeerMismatch
 from moiety.protocols.session import Session
+from moiety.runtime.cli.operation import warn_of_aggregates
 from moiety.runtime.cost.traffic import aggregate_cost
 from moiety.runtime.operation.access import AccessList
 from moiety.runtime.operation.audit import AuditLog
@@ -38,6 +40,8 @@ from moiety.runtime.party.server import Server, ServerOptions
 from moiety.runtime.party.server.cohorts import Cohorts, Shelf
 from moiety.runtime.party.server.operation import Watch
 from moiety.runtime.program import Program
+from moiety.runtime.program.cleartext import CleartextExecutor
+from moiety.runtime.program.policy import Policy
 from moiety.runtime.program.weights import Weights
 from tests.runtime.test_operated_server import CLIENT, KnownDoor, audited, wait_for
 from tests.support.command import moiety, serving
@@ -331,7 +335,40 @@ def test_the_parties_meter_what_is_declared(executor: ServerExecutor, counted: b
 
 def deciding() -> tuple[Program, Weights]:
     """The small Program, whose decisions at thresholds stay shared."""
-    return counting(*keeping(), (-20, 0, 35), msgspec.structs.replace(POLICY, figures="counts"))
+    return counting(
+        *keeping(), (-1280, -38, 3740), msgspec.structs.replace(POLICY, figures="counts")
+    )
+
+
+def test_a_folder_that_is_brought_back_tells_single_decisions(tmp_path: Path) -> None:
+    """What docs/operation.md says of backups of the vendor's folder: a client that has kept its
+    shares asks about the same ones again, with a label less each time, and its images are not
+    counted again; the differences are decisions.
+    """
+    executor, study = ServerExecutor(*deciding(), batches=(1, BATCH)), Study.of(16)
+    executor.prepare()
+    study.marks[0] = np.repeat(np.array([POSITIVE, NEGATIVE], np.uint8), 8)
+    running = Running(executor, ServerOptions(), cohorts=Cohorts.at(tmp_path / "cohorts"))
+    client, found = Client(executor.program, batch=BATCH), list[int]()
+    try:
+        with client.join(running.connect()) as connection:
+            study.run(connection, 16)
+        (shelf,) = (tmp_path / "cohorts").glob(f"*/{executor.program.digest()}")
+        shutil.copytree(shelf, tmp_path / "backup")
+        for without in (None, 0, 1, 2):
+            with client.join(running.connect()) as connection:
+                known = np.arange(16) != without
+                positives = (study.marks == POSITIVE).T & known[:, None]
+                told = study.aggregate(connection, positives=positives)[0]
+            found.append(told.true_positives or 0)
+            shutil.rmtree(shelf)
+            shutil.copytree(tmp_path / "backup", shelf)
+    finally:
+        running.end()
+    cleartext = CleartextExecutor(executor.program, executor.weights)
+    said = [next(iter(cleartext.run_integers(image).values()))[0] for image in study.images[:3]]
+    assert [found[0] - each for each in found[1:]] == said
+    assert len(set(said)) == 2
 
 
 def test_counts_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,6 +410,43 @@ def test_a_folder_for_cohorts_that_nothing_needs_is_said(tmp_path: Path) -> None
     save_small(tmp_path / "compiled")
     with serving(tmp_path / "compiled", "--cohorts", tmp_path / "cohorts") as running:
         assert "is not used" in running.end().stderr
+
+
+def test_that_nothing_limits_aggregates_is_said(tmp_path: Path) -> None:
+    """Where neither the Program nor an access file does; cohorts are what bounds an aggregate."""
+    for most, said in ((None, 1), (3, 0)):
+        folder = tmp_path / f"compiled {most}"
+        save(folder, *keeping(msgspec.structs.replace(POLICY, cohorts=most)))
+        with serving(folder, "--cohorts", tmp_path / "cohorts", "--no-audit") as running:
+            stderr = running.end().stderr
+        assert stderr.count("nothing limits how many aggregates every client may ask for") == said
+
+
+@pytest.mark.parametrize(
+    ("policy", "limits", "said"),
+    [
+        (msgspec.structs.replace(POLICY, cohorts=None), ("", ""), "st-mary, st-ann"),
+        (msgspec.structs.replace(POLICY, cohorts=None), ("", "cohorts-in-total = 0"), "st-mary"),
+        (msgspec.structs.replace(POLICY, cohorts=None), ("cohorts-in-total = 2",) * 2, ""),
+        (POLICY, ("", ""), ""),
+        (Policy(), ("", ""), ""),
+    ],
+)
+def test_who_may_ask_for_any_number_of_aggregates(
+    policy: Policy,
+    limits: tuple[str, str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "access.toml"
+    names = zip(("st-mary", "st-ann"), (CLIENT, "0" * 64), limits, strict=True)
+    file.write_text(
+        "".join(f'[clients.{name}]\nfingerprint = "{key}"\n{limit}\n' for name, key, limit in names)
+    )
+    warn_of_aggregates(policy, AccessList.at(file))
+    told = capsys.readouterr().err
+    assert (f"how many aggregates {said} may ask for" in told) if said else not told
 
 
 def test_there_is_nothing_to_infer(executor: ServerExecutor, tmp_path: Path) -> None:

@@ -116,6 +116,18 @@ def test_a_column_that_is_not_there(folder: Path, columns: Columns, said: str) -
     assert said in str(refusal.value)
 
 
+def test_a_column_for_a_label_that_the_model_has_twice(folder: Path) -> None:
+    """It would be taken for the first, and the second be said to have no images; a name without a
+    column, as that of values that mean nothing, may be there twice.
+    """
+    path = folder / "cohort.csv"
+    path.write_text(PLAIN)
+    labels = ("", "Effusion", "")
+    assert read_cohort(path, labels, Columns(), None, lambda wanted: []).labels == ("Effusion",)
+    with pytest.raises(BadInput, match=r"line 1: the model calls 2 of its values 'Effusion'"):
+        read_cohort(path, (*labels, "Effusion"), Columns(), None, lambda wanted: [])
+
+
 def test_images_by_uid(tmp_path: Path) -> None:
     """Found in folders inside folders; a UID in two files that differ, or in none, is refused, all
     at once; copies of a file are one.

@@ -32,6 +32,7 @@ from moiety.runtime.cli.operation import (
     access_list,
     audit_of_server,
     health_at,
+    warn_of_aggregates,
 )
 from moiety.runtime.cli.options import (
     AuthorityOption,
@@ -237,6 +238,8 @@ def command(
             f"`aggregate`, and this one's is `{program.policy.reveal}`"
         )
     warn_of(program.rounding)
+    if front is None:  # a worker's front has the access file
+        warn_of_aggregates(program.policy, allowed)
     audit_log = audit_of_server(folder, audit, not no_audit) if front is None else None
     recorder = Recorder("server", program.digest(), audit_log, health)
     recorder.record(Started(release=package_version()))
