@@ -51,12 +51,8 @@ def _resize(call: Call) -> Sequence[str]:
         call.fail("changes the batch axis", "resize the image axes alone")
     mode = call.text("mode", "nearest")
     if mode == "nearest":
-        return [_nearest(resize, call.text("nearest_mode", _default_rounding(modern)))]
+        return [_nearest(resize, call.text("nearest_mode", "round_prefer_floor"), modern)]
     return [_interpolated(resize, _kernel(call, mode))]
-
-
-def _default_rounding(modern: bool) -> str:
-    return "round_prefer_floor" if modern else "floor"
 
 
 # ----------------------------------------------------------------------------------- sizes of axes
@@ -149,12 +145,16 @@ def _extrapolated(resize: _Resize, value: str) -> str:
 # ----------------------------------------------------------------------------------------- nearest
 
 
-def _nearest(resize: _Resize, rounding: str) -> str:
+def _nearest(resize: _Resize, nearest_mode: str, modern: bool) -> str:
+    """Before opset 11 there is no nearest_mode, and ONNX leaves it open: onnxruntime rounds down
+    along an axis that grows, and up along one that shrinks.
+    """
     call = resize.call
     value = call.value()
-    if rounding not in _ROUNDINGS:
-        call.fail(f"nearest_mode {rounding!r} is unknown")
+    if nearest_mode not in _ROUNDINGS:
+        call.fail(f"nearest_mode {nearest_mode!r} is unknown")
     for number, axis in resize.axes.items():
+        rounding = nearest_mode if modern else "ceil" if axis.scale < 1 else "floor"
         # In float32, like onnxruntime, since ties are rounded.
         sources = np.asarray(resize.sources(axis, np.float32), np.float32)
         indices = np.clip(_ROUNDINGS[rounding](sources), 0, axis.size - 1).astype(np.int64)

@@ -76,6 +76,11 @@ class Meeting:
             )
         return position
 
+    def passed(self) -> int:
+        """No item before this one is ever used by the peer, by the last word that it signed."""
+        remembered = self._remembered()
+        return remembered.claim.next if remembered is not None else 0
+
     def _remembered(self) -> Signed | None:
         met = self.ledger.book.met
         return Signed.decode(bytes.fromhex(met)) if met else None

@@ -2,7 +2,7 @@
 
 No index is used that either party has passed, and none for which the two hold different digests.
 What lies between is given up at both. To give up more than a few items is refused: so much is lost
-by a mistake or an attack, not by a crash. Whoever knows why says from where to go on.
+by a mistake or an attack, or by age, not by a crash. Whoever knows why says from where to go on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def reconcile(
     if lost > skipped:
         raise PeerMismatch(
             f"the two stores differ: to go on at item {indices[0]} gives up {lost} prepared items, "
-            f"more than {skipped}. If that is right (one side was begun anew, or many items were "
-            f"damaged), allow it with --skip-to {indices[0]}"
+            f"more than {skipped}. If that is right (one side has given them up: they were too "
+            f"old there, or damaged), `moiety prepare --skip-to {indices[0]}` allows it; until "
+            "then --on-demand runs without"
         )
     return Plan(indices, fresh)

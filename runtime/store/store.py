@@ -204,9 +204,18 @@ class Store:
     # --- preparing --------------------------------------------------------------------------------
 
     def check_room(self, size: int) -> None:
-        """Whether an item of `size` bytes may be begun. Raises `BadInput` where a limit or the disk
-        is in the way.
+        """Whether an item of `size` bytes may be begun. Items that can never be used again make
+        room for it where there is none. Raises `BadInput` where a limit or the disk is in the way.
         """
+        with self._mutex:
+            refusal = self._refusal(size)
+            if refusal is not None and self._make_room():
+                refusal = self._refusal(size)
+        if refusal is not None:
+            raise BadInput(f"{self.folder}: no item is prepared: {refusal}")
+
+    def _refusal(self, size: int) -> str | None:
+        """Why no item of `size` bytes may be begun."""
         book = self._ledger.book
         waiting, begun = len(book.items) + len(self._writing), sum(self._writing.values())
         refusal = self.limits.refusal(waiting, book.size() + begun, size)
@@ -218,8 +227,17 @@ class Store:
                 f"it needs {in_words(needed)} of the disk, and {in_words(free)} are free; what is "
                 "there can be used"
             )
-        if refusal is not None:
-            raise BadInput(f"{self.folder}: no item is prepared: {refusal}")
+        return refusal
+
+    def _make_room(self) -> bool:
+        """Gives up what is too old, and what the peer has passed; whether there was any. Else a
+        store whose items have all become useless would stay full for ever.
+        """
+        expired, passed = self.useless(), self._meeting.passed()
+        gone = [each for each in self._ledger.book.items if each < passed and each not in expired]
+        self.burn(expired, "expired")
+        self.burn(gone, "skipped")
+        return bool(expired or gone)
 
     @contextmanager
     def writing(self, index: int, size: int = 0) -> Iterator[ItemWriter]:

@@ -81,6 +81,15 @@ def test_cubic_without_the_pixels_outside(a: float) -> None:
     agrees(b, resized(b, [1, 2, 9, 4], mode="cubic", cubic_coeff_a=a, exclude_outside=1))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("scales", [(0.6, 0.5), (0.4, 2.5), (1.5, 0.7), (1.0, 0.35)])
+def test_opset_10_resizes_as_onnxruntime(mode: str, scales: tuple[float, float]) -> None:
+    """ONNX left open there which pixel is the nearest."""
+    b = B([1, 2, 7, 9], opset=10)
+    factors = b.constant([1, 1, *scales], np.float32)
+    agrees(b, b.op("Resize", "x", factors, mode=mode))
+
+
 def test_channels_last_and_signals() -> None:
     b = B([1, 6, 5, 3], opset=17)
     agrees(b, resized(b, [1, 9, 11, 3], mode="linear"))

@@ -113,6 +113,16 @@ def test_items_that_are_skipped_are_given_up(ahead: Ahead) -> None:
     assert "are there" not in prepare(ahead, server, 1).check().stderr
 
 
+def test_options_that_contradict_are_refused(ahead: Ahead) -> None:
+    """And nothing is given up, nor skipped in silence."""
+    server = ahead.serve()
+    prepare(ahead, server, 2).check()
+    prepare(ahead, server, 1, "--anew", "--skip-to", 1).refused(5, "--anew gives up all")
+    infer(ahead, server, 1, "--on-demand", "--skip-to", 1).refused(5, "--skip-to skips nothing")
+    done = infer(ahead, server, 1, "--on-demand", "--skip-to", 1, "--keep", 1)
+    assert lines(done, "--skip-to") == ["--skip-to 1: 1 item for runs of 1 image given up"]
+
+
 def test_store_status_after_use(ahead: Ahead) -> None:
     server = ahead.serve()
     prepare(ahead, server, 3).check()

@@ -26,6 +26,7 @@ from moiety.runtime.program.cleartext import CleartextExecutor
 from moiety.runtime.program.weights import commit
 from moiety.runtime.store.care import status
 from moiety.runtime.store.limits import Limits
+from moiety.runtime.store.store import Store
 from tests.runtime.test_operated_server import CLIENT, KnownDoor
 from tests.support.ahead import Ahead, cases_of, run, state
 from tests.support.kept import BATCH, Study, keeping
@@ -417,6 +418,36 @@ def test_items_that_are_too_old_are_not_used(ahead: Ahead, executor: ServerExecu
         assert connection.prepared() == 0
         run(connection, executor)
     assert [each.used for each in state(ahead)] == [0, 0]
+
+
+def test_items_that_are_too_old_take_no_place(ahead: Ahead, executor: ServerExecutor) -> None:
+    """They are given up where another item needs their place, and not before."""
+    ahead.prepare(ahead.serve(), 2)
+    with ahead.met(ahead.serve(Limits(items=3, age_days=-1.0))) as connection:
+        connection.prepare()
+        assert state(ahead)[1].burned == 0
+        connection.prepare()
+        assert state(ahead)[1].burned == 3
+
+
+@pytest.mark.parametrize("met", ["to prepare", "to run"])
+def test_items_that_the_client_has_given_up_take_no_place(
+    ahead: Ahead, executor: ServerExecutor, met: str
+) -> None:
+    """As after `moiety store prune` at the client alone."""
+    server = ahead.serve(Limits(items=2))
+    ahead.prepare(server, 2)
+    (folder,) = ahead.stores("client")
+    with Store.open(folder, ahead.cellar("client").key) as store:
+        store.burn([0, 1], "expired")
+    if met == "to run":
+        with ahead.met(server, new=NewStore.NEVER) as connection:
+            run(connection, executor)
+    with ahead.met(server) as connection:
+        for _ in range(2):
+            connection.prepare()
+        run(connection, executor)
+    assert [(each.used, each.burned, each.prepared) for each in state(ahead)] == [(1, 2, 1)] * 2
 
 
 @pytest.mark.parametrize("taken", [True, False])

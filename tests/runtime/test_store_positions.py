@@ -19,6 +19,8 @@ from moiety.protocols.errors import (
     PeerMismatch,
     UntrustedPeer,
 )
+from moiety.runtime.store import care
+from moiety.runtime.store.limits import DAY, Limits
 from moiety.runtime.store.position import (
     Catalogue,
     Claim,
@@ -29,7 +31,7 @@ from moiety.runtime.store.position import (
 )
 from moiety.runtime.store.reconcile import SKIPPED, Plan, reconcile
 from moiety.runtime.store.store import Store
-from tests.support.stores import NAMES, Name, Pair, agreed, digest_of, fill, meet
+from tests.support.stores import NAMES, NOW, Name, Pair, agreed, digest_of, fill, meet
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 
@@ -218,6 +220,25 @@ def test_both_use_the_same_items(pair: Pair) -> None:
         use(client, server, 2)
         assert server.ledger.book.burned == 1
         assert agreed(client, server) == Plan((), 4)
+
+
+def test_items_that_are_too_old_for_one_side_are_pruned_at_the_other(pair: Pair) -> None:
+    """Else they would be given up by a jump, which only its user may allow."""
+    limits, fresh = Limits(age_days=5), SKIPPED + 1
+    with pair.both() as (client, server):
+        prepare(client, server, *range(fresh))
+    with pair.open("client", clock=later) as client, pair.open("server", limits, later) as server:
+        prepare(client, server, fresh)
+        with pytest.raises(PeerMismatch, match=f"too old there, .* --skip-to {fresh}"):
+            agreed(client, server)
+    with pair.open("client", limits, later) as client:
+        assert len(care.prune(client).expired) == fresh
+    with pair.open("client", clock=later) as client, pair.open("server", limits, later) as server:
+        assert agreed(client, server).indices == (fresh,)
+
+
+def later() -> float:
+    return NOW + 6 * DAY
 
 
 def test_an_item_is_used_when_both_have_marked_it(pair: Pair) -> None:

@@ -142,6 +142,8 @@ def command(
     ] = 0,
     skip_to: SkipOption = 0,
 ) -> None:
+    if on_demand and skip_to and not keep:
+        raise BadInput("--on-demand takes nothing that was prepared: --skip-to skips nothing there")
     ui.one_thread()
     keep_freed()
     host, port = parse_address(connect)

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from moiety.protocols.errors import MoietyError
+from moiety.protocols.errors import BadInput, MoietyError
 from moiety.runtime.cli import ui
 from moiety.runtime.cli.line import credentials_for
 from moiety.runtime.cli.options import (
@@ -108,6 +108,8 @@ def command(
     insecure: InsecureOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print what it took as JSON.")] = False,
 ) -> None:
+    if anew and skip_to:
+        raise BadInput("--anew gives up all that is prepared, and --skip-to a part; give one")
     ui.one_thread()
     keep_freed()
     host, port = parse_address(connect)
