@@ -84,6 +84,20 @@ def test_what_the_commands_say(ahead: Ahead) -> None:
     assert not lines(infer(ahead, server, 1, "--on-demand"), "prepared")
 
 
+def test_a_store_is_filled_up_to_a_number(ahead: Ahead) -> None:
+    """What runs every night makes what was used, and nothing where nothing was."""
+    at = f"127.0.0.1:{ahead.serve().listener.port}"
+
+    def kept(most: int) -> tuple[int, int]:
+        done = ahead.command("prepare", "--connect", at, "--keep", most, "--json").check()
+        took = json.loads(done.stderr.splitlines()[-1])
+        return took["items"], took["usable"]
+
+    assert [kept(2), kept(2), kept(3), kept(1)] == [(2, 2), (0, 2), (1, 3), (0, 3)]
+    both = ahead.command("prepare", "--connect", at, "--keep", 2, "--count", 1)
+    both.refused(5, "--count says how many items are made, and --keep how many there are then")
+
+
 def test_what_is_kept_after_a_run_on_demand(ahead: Ahead) -> None:
     """--on-demand is about what is taken, and --keep about what is there afterwards."""
     server = ahead.serve()

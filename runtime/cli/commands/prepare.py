@@ -50,7 +50,7 @@ from moiety.runtime.party.signals import Stopped
 from moiety.runtime.party.stock import NewStore
 
 EXAMPLES = (
-    "moiety prepare model.moiety --connect vendor.example:7700 --count 40",
+    "moiety prepare model.moiety --connect vendor.example:7700 --keep 40",
     "moiety prepare model.moiety --connect 10.0.0.7:7700 --count 10 --batch 16 --store /data/ahead",
 )
 
@@ -76,8 +76,20 @@ def command(
     program_file: ProgramArgument,
     connect: ConnectOption = "127.0.0.1:7700",
     count: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Items that are made, one for each run.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Items that are made, one for each run.  \\[default: 1]",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Make as many as are missing until K can be used, or none."
+        ),
+    ] = None,
     batch: Annotated[
         int,
         typer.Option(
@@ -108,6 +120,8 @@ def command(
     insecure: InsecureOption = False,
     json: Annotated[bool, typer.Option("--json", help="Print what it took as JSON.")] = False,
 ) -> None:
+    if count is not None and keep is not None:
+        raise BadInput("--count says how many items are made, and --keep how many there are then")
     if anew and skip_to:
         raise BadInput("--anew gives up all that is prepared, and --skip-to a part; give one")
     ui.one_thread()
@@ -126,32 +140,33 @@ def command(
         say_given_up(connection, batch, skip_to)
         if had:
             ui.say(f"{had} prepared before are there")
+        wanted = (count or 1) if keep is None else max(0, keep - had)
         made: list[int] = []
         before, begun = replace(connection.channel.meter.total), time.monotonic()
         try:
-            fill(connection, batch, count, made)
+            fill(connection, batch, wanted, made)
         except (MoietyError, Stopped):
-            ui.say(f"{len(made)} of {count} were prepared, and can be used")
+            ui.say(f"{len(made)} of {wanted} were prepared, and can be used")
             raise
     total, seconds = connection.channel.meter.total, time.monotonic() - begun
     sent, received = total.sent - before.sent, total.received - before.received
     if json:
         took = Took(
-            items=count,
+            items=wanted,
             images=batch,
             seconds=seconds,
             bytes_sent=sent,
             bytes_received=received,
             stored=sum(made),
-            usable=had + count,
+            usable=had + wanted,
             setup_seconds=connection.setup_seconds,
             setup_bytes=before.sent + before.received,
         )
         print(msgspec.json.encode(took).decode())
         return
     ui.say(
-        f"prepared {count}, each for a run of {ui.images(batch)}, in {seconds:.1f} s: "
+        f"prepared {wanted}, each for a run of {ui.images(batch)}, in {seconds:.1f} s: "
         f"{ui.megabytes(sum(made))} in {cellar.root}, {ui.megabytes(sent)} sent, "
         f"{ui.megabytes(received)} received, beside {connection.setup_seconds:.1f} s and "
-        f"{ui.megabytes(before.sent + before.received)} of set-up; {had + count} can be used"
+        f"{ui.megabytes(before.sent + before.received)} of set-up; {had + wanted} can be used"
     )
