@@ -2,6 +2,7 @@
 // shared bits, multiplexers. reference/gates.py specifies them.
 #pragma once
 
+#include "symmetric/functions.hpp"
 #include "symmetric/lookup.hpp"
 
 namespace moiety {
@@ -92,8 +93,13 @@ void send_leaves(Lookup job, Leaves leaves, Sender side, const u8* digits, u8* m
 
 void leaves_send(const Lookup& job, const Leaves& leaves, const Sender& side, const u8* digits,
                  u8* messages, u8* share) {
+  const bool with_eq = leaves.with_eq;
+  const auto compared = [with_eq](unsigned digit, unsigned j) {
+    return u64{digit < j} | u64{with_eq && digit == j} << 1;
+  };
+  if (leaves.count == 1 && send_function(job, side, digits, messages, share, compared)) return;
   // A single digit's answers fit the byte-wise lookup, which is several times faster.
-  if (leaves.count == 1 && leaves.with_eq) {
+  if (leaves.count == 1 && with_eq) {
     return send_bytes<Table::kLessEqual>(job, side, digits, messages, share);
   }
   if (leaves.count == 1) return send_bytes<Table::kLess>(job, side, digits, messages, share);
@@ -134,6 +140,8 @@ MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, 
 // memory.
 void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* function,
                u8* messages, u8* share) {
+  const auto joined = [function](unsigned x, unsigned j) { return u64{function[x ^ j]}; };
+  if (send_function(job, side, own, messages, share, joined)) return;
   alignas(16) u8 padded[16] = {};
   std::memcpy(padded, function, std::size_t{1} << job.k);
   const __m128i whole_function = _mm_load_si128(reinterpret_cast<const __m128i*>(padded));
