@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kGroup = 64;
 
-inline u64 low_mask(int bits) { return bits == 64 ? ~u64{0} : (u64{1} << bits) - 1; }
+constexpr u64 low_mask(int bits) { return bits == 64 ? ~u64{0} : (u64{1} << bits) - 1; }
 
 inline u64 load64(const u8* p) {
   u64 v;
@@ -70,6 +70,45 @@ inline u64 read_bits(const u8* data, std::size_t position, int bits) {
   if (bits > 56) v |= static_cast<u64>(p[8]) << 1 << (63 - shift);
   return v & low_mask(bits);
 }
+
+#if defined(__AVX512VBMI__)
+// Eight fields of a register, no bits above them, as `bits` whole bytes; nothing is written past
+// those. Of one width, which `takes` names.
+class Eights {
+ public:
+  // A field and the bits before its first byte are a word, and a byte has parts of two at most.
+  static constexpr bool takes(int bits) {
+    return bits >= 8 && (bits <= 58 || bits == 60 || bits == 64);
+  }
+
+  explicit Eights(int bits) : written_(low_mask(bits)) {
+    alignas(64) u64 by[8];
+    alignas(64) u8 first[64] = {}, second[64] = {};
+    for (int field = 0; field < 8; field++) {
+      by[field] = static_cast<u64>(field * bits & 7);
+      const int begin = field * bits / 8, end = ((field + 1) * bits + 7) / 8;
+      for (int byte = begin; byte < end; byte++) {
+        const bool shared = byte == begin && by[field] > 0;
+        (shared ? second : first)[byte] = static_cast<u8>(8 * field + byte - begin);
+        if (shared) shared_ |= u64{1} << byte;
+      }
+    }
+    by_ = _mm512_load_si512(by);
+    first_ = _mm512_load_si512(first), second_ = _mm512_load_si512(second);
+  }
+
+  void put(u8* out, __m512i fields) const {
+    const __m512i placed = _mm512_sllv_epi64(fields, by_),
+                  later = _mm512_maskz_mov_epi8(shared_, _mm512_permutexvar_epi8(second_, placed));
+    _mm512_mask_storeu_epi8(out, written_,
+                            _mm512_or_si512(_mm512_permutexvar_epi8(first_, placed), later));
+  }
+
+ private:
+  u64 written_, shared_ = 0;  // bytes, and those that the end of a field and the next one share
+  __m512i by_, first_, second_;
+};
+#endif
 
 // A group's fields to the stream: neighbours are joined, two by two, as long as one step of the
 // writer takes them. Eight are whole bytes, and begin anew, so that no step waits for those before.

@@ -2,17 +2,11 @@
 // shared bits, multiplexers. reference/gates.py specifies them.
 #pragma once
 
+#include "symmetric/functions.hpp"
+#include "symmetric/leaves.hpp"
 #include "symmetric/lookup.hpp"
 
 namespace moiety {
-
-// `count` digits against one choice: fields of `count` bits lt, then (with_eq) `count` bits eq.
-// Digits and shares are rows of `row` bytes.
-struct Leaves {
-  int count;
-  bool with_eq;
-  std::size_t row;
-};
 
 // Values that a multiplexer's sender adds to its share: the peer's product `theirs`, less `flip`.
 struct Added {
@@ -48,52 +42,15 @@ namespace {
 
 // --- comparisons ---------------------------------------------------------------------------------
 
-// A group's fields to rows of bytes: lt in bit 0, eq in bit 1.
-MOIETY_INLINE void store_answers(const Leaves& leaves, const u64* fields, std::size_t have,
-                                 u8* share) {
-  for (int c = 0; c < leaves.count; c++) {
-    for (std::size_t i = 0; i < have; i++) {
-      const u64 eq = leaves.with_eq ? fields[i] >> (leaves.count + c) & 1 : 0;
-      share[static_cast<std::size_t>(c) * leaves.row + i] =
-          static_cast<u8>((fields[i] >> c & 1) | eq << 1);
-    }
-  }
-}
-
-template <int K>
-void send_leaves(Lookup job, Leaves leaves, Sender side, const u8* digits, u8* messages,
-                 u8* share) {
-  constexpr int kOptions = 1 << K;
-  alignas(64) u64 fields[kOptions][kGroup], mine[kGroup];
-  alignas(64) u8 row_tail[kGroup];
-  const auto ask = [](std::size_t) {};
-  send<K, u64>(job, side, messages, ask,
-               [&](std::size_t at, std::size_t have, const u64* pads, BitWriter& to) {
-                 std::memset(fields, 0, sizeof fields);
-                 for (int c = 0; c < leaves.count; c++) {
-                   const u8* row = whole(digits + c * leaves.row + at, have, kGroup, row_tail);
-                   for (int j = 0; j < kOptions; j++) {
-                     for (std::size_t i = 0; i < kGroup; i++)
-                       fields[j][i] |= static_cast<u64>(row[i] < j) << c;
-                     if (leaves.with_eq) {
-                       for (std::size_t i = 0; i < kGroup; i++) {
-                         fields[j][i] |= static_cast<u64>(row[i] == j) << (leaves.count + c);
-                       }
-                     }
-                   }
-                 }
-                 for (std::size_t i = 0; i < have; i++) {
-                   mine[i] = put_row<K, Xor>(to, pads + i * kOptions, side.shifts[at + i], job.bits,
-                                             [&](unsigned j) { return fields[j][i]; });
-                 }
-                 store_answers(leaves, mine, have, share + at);
-               });
-}
-
 void leaves_send(const Lookup& job, const Leaves& leaves, const Sender& side, const u8* digits,
                  u8* messages, u8* share) {
+  const bool with_eq = leaves.with_eq;
+  const auto compared = [with_eq](unsigned digit, unsigned j) {
+    return u64{digit < j} | u64{with_eq && digit == j} << 1;
+  };
+  if (leaves.count == 1 && send_function(job, side, digits, messages, share, compared)) return;
   // A single digit's answers fit the byte-wise lookup, which is several times faster.
-  if (leaves.count == 1 && leaves.with_eq) {
+  if (leaves.count == 1 && with_eq) {
     return send_bytes<Table::kLessEqual>(job, side, digits, messages, share);
   }
   if (leaves.count == 1) return send_bytes<Table::kLess>(job, side, digits, messages, share);
@@ -102,12 +59,7 @@ void leaves_send(const Lookup& job, const Leaves& leaves, const Sender& side, co
 
 void leaves_recv(const Lookup& job, const Leaves& leaves, const Receiver& side, u8* share) {
   if (leaves.count == 1) return lookup_recv(job, side, share);
-  alignas(64) u64 opened[kGroup];
-  const auto room = [&](std::size_t) { return opened; };
-  const auto done = [&](std::size_t at, std::size_t have) {
-    store_answers(leaves, opened, have, share + at);
-  };
-  with_width(job.k, [&]<int K>() { receive_words<K, Xor>(job, side, room, done); });
+  receive_leaves(job, leaves, side, share);
 }
 
 // --- tables that are written out -----------------------------------------------------------------
@@ -134,6 +86,8 @@ MOIETY_INLINE void send_tables(Lookup job, Sender side, u8* messages, T* share, 
 // memory.
 void join_send(const Lookup& job, const Sender& side, const u8* own, const u8* function,
                u8* messages, u8* share) {
+  const auto joined = [function](unsigned x, unsigned j) { return u64{function[x ^ j]}; };
+  if (send_function(job, side, own, messages, share, joined)) return;
   alignas(16) u8 padded[16] = {};
   std::memcpy(padded, function, std::size_t{1} << job.k);
   const __m128i whole_function = _mm_load_si128(reinterpret_cast<const __m128i*>(padded));

@@ -93,30 +93,71 @@ MOIETY_INLINE u64 put_row(BitWriter& to, const u64* pads, u8 shift, int bits, En
   return share & mask;
 }
 
+// A group's chosen fields, zero where that is field 0. All fields are read and masked.
+template <int K>
+MOIETY_INLINE void choose(const u8* from, const u8* choices, std::size_t have, int bits,
+                          u64* chosen) {
+  std::size_t position = 0;
+  for (std::size_t i = 0; i < have; i++) {
+    const u64 choice = choices[i];
+    chosen[i] = 0;
+    MOIETY_UNROLL
+    for (u64 j = 1; j < 1 << K; j++) {
+      const u64 equal = -(((choice ^ j) - 1) >> 63);  // all ones where choice == j
+      chosen[i] |= read_bits(from, position, bits) & equal;
+      position += bits;
+    }
+  }
+}
+
+#if defined(__AVX512VBMI__)
+// The same, of rows that are one register each: the eight bytes in which a field begins are taken
+// by a permutation within it. `choices` are a whole group's.
+MOIETY_INLINE void choose_in_register(const u8* from, const u8* choices, std::size_t have, int bits,
+                                      std::size_t row_bits, u64* chosen) {
+  alignas(64) u64 taken[kGroup], by[kGroup], byte[kGroup] = {};
+  for (u64 i = 0; i < kGroup; i++) {
+    const u64 choice = choices[i] & 15, any = (choice + 15) >> 4;  // 1 but for field 0
+    const u64 position = (i * row_bits & 7) + (choice - any) * static_cast<u64>(bits);
+    taken[i] = -any & low_mask(bits), by[i] = position & 7, byte[i] = position >> 3;
+  }
+  const __m512i iota = _mm512_set1_epi64(0x0706050403020100ll);
+  const __mmask64 read = low_mask(static_cast<int>((row_bits + 14) / 8));
+  for (std::size_t i = 0; i < have; i++) {
+    const __m512i row = _mm512_maskz_loadu_epi8(read, from + (i * row_bits >> 3)),
+                  at = _mm512_add_epi8(iota, _mm512_set1_epi8(static_cast<char>(byte[i])));
+    chosen[i] = static_cast<u64>(
+        _mm_cvtsi128_si64(_mm512_castsi512_si128(_mm512_permutexvar_epi8(at, row))));
+  }
+  for (std::size_t i = 0; i < kGroup; i++) chosen[i] = chosen[i] >> by[i] & taken[i];
+}
+#endif
+
 // The chosen message, less the pad, of every element: a group's go to `room(at)`, then
-// `done(at, have)` is called. All fields are read and masked.
+// `done(at, have)` is called.
 template <int K, class Group, class Room, class Done>
 MOIETY_NOINLINE void receive_words(Lookup job, Receiver side, Room room, Done done) {
   const int bits = job.bits;
   const u64 mask = low_mask(bits);
-  const u8* choices = side.choices;
-  receive<K, u64>(
-      job, side, [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
-        u64* opened = room(at);
-        std::size_t position = 0;
-        for (std::size_t i = 0; i < have; i++) {
-          const u64 choice = choices[at + i];
-          u64 chosen = 0;
-          MOIETY_UNROLL
-          for (u64 j = 1; j < 1 << K; j++) {
-            const u64 equal = -(((choice ^ j) - 1) >> 63);  // all ones where choice == j
-            chosen |= read_bits(from, position, bits) & equal;
-            position += bits;
-          }
-          opened[i] = Group::subtract(chosen, pads[i]) & mask;
-        }
-        done(at, have);
-      });
+  alignas(64) u8 choice_tail[kGroup];
+  alignas(64) u64 chosen[kGroup] = {};
+  receive<K, u64>(job, side,
+                  [&](std::size_t at, std::size_t have, const u64* pads, const u8* from) {
+                    const u8* choices = whole(side.choices + at, have, kGroup, choice_tail);
+                    u64* opened = room(at);
+#if defined(__AVX512VBMI__)
+                    if (bits <= 57 && job.row_bits() <= 512 - 7) {
+                      choose_in_register(from, choices, have, bits, job.row_bits(), chosen);
+                    } else {
+                      choose<K>(from, choices, have, bits, chosen);
+                    }
+#else
+        choose<K>(from, choices, have, bits, chosen);
+#endif
+                    for (std::size_t i = 0; i < have; i++)
+                      opened[i] = Group::subtract(chosen[i], pads[i]) & mask;
+                    done(at, have);
+                  });
 }
 
 // --- 1-of-2 transfers of words -------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from moiety.protocols.kernels import Pool
 from moiety.protocols.kernels.reference import gates, symmetric
@@ -85,6 +87,49 @@ def test_prepared_pads_give_what_hashed_ones_give(twin: SimpleNamespace, k: int,
         for name, call, field in transfers(n, k, bits):
             hashed = getattr(FAMILY.reference, name)(**call)
             assert same(getattr(twin, name)(**prepared(call, field)), hashed), (name, field)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    k=st.integers(1, 4),
+    n=st.integers(0, 300),
+    count=st.integers(1, 32),
+    with_eq=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_digits_of_any_number_are_compared_alike(
+    k: int, n: int, count: int, with_eq: bool, seed: int
+) -> None:
+    """Fields of 1 to 64 bits, of hashed pads and of prepared ones."""
+    cases = Cases(n, k, 8, seed)
+    field = (1 + with_eq) * count
+    send: Call = dict(zip(("w", "delta", "key", "shifts"), cases.sent(k), strict=True))
+    send |= {"k": k, "digits": cases.bytes(count, n, below=1 << k), "with_eq": with_eq}
+    names = ("v", "key", "choices", "u", "messages")
+    recv: Call = dict(zip(names, cases.received(k, field), strict=True))
+    recv |= {"k": k, "count": count, "with_eq": with_eq}
+    same_of_all("leaves_send", send, field)
+    same_of_all("leaves_recv", recv, field)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    k=st.integers(1, 4), n=st.integers(0, 300), bits=st.integers(1, 8), seed=st.integers(0, 2**32)
+)
+def test_functions_of_any_width_are_joined_alike(k: int, n: int, bits: int, seed: int) -> None:
+    cases = Cases(n, k, bits, seed)
+    call: Call = dict(zip(("w", "delta", "key", "shifts"), cases.sent(k), strict=True))
+    call |= {"k": k, "own": cases.bytes(n, below=1 << k), "function": cases.bytes(1 << k)}
+    same_of_all("join_send", {**call, "bits": bits}, bits)
+
+
+def same_of_all(name: str, call: Call, field: int) -> None:
+    """Every compiled twin answers as the reference does, with both kinds of pads."""
+    expected = getattr(FAMILY.reference, name)(**call)
+    for which in FAMILY.isas:
+        with FAMILY.twin(which) as kernels:
+            for each in (call, prepared(call, field)):
+                assert same(getattr(kernels, name)(**each), expected), which
 
 
 @pytest.mark.parametrize("k", WIDTHS)

@@ -139,7 +139,7 @@ void pads(std::vector<Case>& cases, const Kernels& kernels) {
 
 void comparisons(std::vector<Case>& cases, const Kernels& kernels) {
   const GateKernels& t = kernels.gates;
-  const auto leaves_of = [](const Shape& s) { return Leaves{1 + s.bits % 3, s.k % 2 == 0, s.n}; };
+  const auto leaves_of = [](const Shape& s) { return Leaves{1 + s.bits % 13, s.k % 2 == 0, s.n}; };
   const auto bits_of = [](const Leaves& leaves) { return leaves.count * (1 + leaves.with_eq); };
   cases.push_back({"leaves_send", kernels.name, [=, &t](Call& call, const Shape& s) {
                      const Leaves leaves = leaves_of(s);

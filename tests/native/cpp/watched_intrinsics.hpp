@@ -94,11 +94,19 @@ MOIETY_WATCHED_2(_permute, __m512i, _mm512_permutexvar_epi64(a, b))
 inline __m128i watched_narrow(__m512i x) {
   return watched([](__m512i a) { return _mm512_cvtepi64_epi8(a); }, x);
 }
+inline __m256i watched_narrow_words(__m512i x) {
+  return watched([](__m512i a) { return _mm512_cvtepi16_epi8(a); }, x);
+}
+inline __m128i watched_narrow_doubles(__m512i x) {
+  return watched([](__m512i a) { return _mm512_cvtepi32_epi8(a); }, x);
+}
 #undef _mm512_ternarylogic_epi64
 #define _mm512_ternarylogic_epi64(x, y, z, i) watched_ternary<i>(x, y, z)
 #define _mm512_permutex2var_epi64 watched_permute2
 #define _mm512_permutexvar_epi64 watched_permute
 #define _mm512_cvtepi64_epi8 watched_narrow
+#define _mm512_cvtepi16_epi8 watched_narrow_words
+#define _mm512_cvtepi32_epi8 watched_narrow_doubles
 #endif
 
 }  // namespace
