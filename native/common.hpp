@@ -12,6 +12,7 @@
 namespace moiety {
 
 using i8 = std::int8_t;
+using i16 = std::int16_t;
 using i64 = std::int64_t;
 using u8 = std::uint8_t;
 using u16 = std::uint16_t;

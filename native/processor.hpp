@@ -23,7 +23,8 @@ struct Processor {
     vaes512 =
         vaes256 && wide && __builtin_cpu_supports("gfni") && __builtin_cpu_supports("avx512vbmi");
     avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    avx512 = avx2 && wide && __builtin_cpu_supports("avx512vpopcntdq");
+    avx512 = avx2 && wide && __builtin_cpu_supports("avx512vpopcntdq") &&
+             __builtin_cpu_supports("avx512vnni");
 #endif
   }
 

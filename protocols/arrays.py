@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 BOOL = npt.NDArray[np.bool_]
 I8 = npt.NDArray[np.int8]
+I16 = npt.NDArray[np.int16]
 U8 = npt.NDArray[np.uint8]
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]

@@ -302,6 +302,11 @@ _LATTICE: Final[tuple[Figure, ...]] = (
         measured=7.6,
     ),
     Figure("product", "multiply-add of a convolution", format_2=50, measured=0.0528),
+    Figure(
+        "half_product",
+        "multiply-add of a convolution of known integers, per half of 16 bits",
+        measured=0.0175,
+    ),
     Figure("row", "coefficient of a row copied for a convolution", measured=0.434),
     Figure("sum", "product added to a sum", measured=0.277),
     Figure("word", "ring element or residue packed to its bits, or unpacked", measured=1.1),

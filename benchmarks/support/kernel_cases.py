@@ -526,6 +526,18 @@ def _(rng: Rng, n: int) -> Made:
     return Made(arguments, answers * terms * length, "product", "gemm", 2)
 
 
+@case("add_convolution")
+def _(rng: Rng, n: int) -> Made:
+    """A bottleneck of DenseNet-121, and as many channels as make it n products to a filter."""
+    filters, size = 128, 28
+    channels = max(2, n // size**2 // 2 * 2)
+    x = words(rng, channels, size, size)
+    weight = rng.integers(-256, 257, (filters, 1, 1, channels), np.int16)
+    added, sums = words(rng, filters, 1), words(rng, filters, size, size)
+    arguments = (x, weight, added, [0] * 4, [1, 1], 1, 24, 1, sums)
+    return Made(arguments, filters * x.size, "product", "gemm", 2)
+
+
 @case("reduce_products")
 def _(rng: Rng, n: int) -> Made:
     return Made((np.floor(rng.random(n) * 2.0**52), PRIMES[0]), n, "element", "copy", 6)

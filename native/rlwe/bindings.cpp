@@ -25,6 +25,7 @@ Dispatch<RlweKernels>& dispatch() {
 
 }  // namespace
 
+const ConvolutionKernels& convolution_kernels() { return dispatch().active().convolution; }
 const NttKernels& ntt_kernels() { return dispatch().active().ntt; }
 const ProductKernels& product_kernels() { return dispatch().active().products; }
 const ResidueKernels& residue_kernels() { return dispatch().active().residues; }
@@ -32,6 +33,7 @@ const SamplerKernels& sampler_kernels() { return dispatch().active().samplers; }
 
 void bind_rlwe(nb::module_& m) {
   dispatch().bind(m, "rlwe");
+  bind_convolution(m);
   bind_ntt(m);
   bind_products(m);
   bind_residues(m);

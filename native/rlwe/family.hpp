@@ -3,6 +3,7 @@
 // compilers vectorise.
 #pragma once
 
+#include "rlwe/convolution.hpp"
 #include "rlwe/ntt.hpp"
 #include "rlwe/products.hpp"
 #include "rlwe/residues.hpp"
@@ -12,6 +13,7 @@ namespace moiety {
 
 struct RlweKernels {
   const char* name;
+  ConvolutionKernels convolution;
   NttKernels ntt;
   ProductKernels products;
   ResidueKernels residues;
@@ -28,6 +30,7 @@ const RlweKernels& rlwe_avx512();
 namespace {
 
 constexpr RlweKernels kKernels{.name = MOIETY_LOOPS,
+                               .convolution = kConvolution,
                                .ntt = kNtt,
                                .products = kProducts,
                                .residues = kResidues,

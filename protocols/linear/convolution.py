@@ -1,5 +1,6 @@
-"""Exact integer convolution through float64 products: of known integers, as the server has them
-online (protocols/linear/split) and the cleartext executor everywhere.
+"""Convolution of known integers: modulo 2^32 by `WordConvolution`, as most layers of a prepared run
+need it online (protocols/linear/split); and exact, through float64 products, by `Convolution`, for
+the rest of them and the cleartext executor.
 
 A float64 product of integers is exact while every partial sum stays below 2^53, and the kernel of
 the homomorphic layers (native/rlwe/products.hpp) makes some forty of them a nanosecond, where
@@ -19,11 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from moiety.protocols import kernels
-from moiety.protocols.arrays import F64, I64
+from moiety.protocols.arrays import F64, I16, I64, U64
 from moiety.protocols.errors import ContractViolation
 from moiety.protocols.linear.parameters import FLOAT_BITS
 from moiety.protocols.parallel import Workers
 
+WORD_BITS = 32
+HALF_BITS = 16
+"""Of the words that `WordConvolution` computes with, and of the halves of which it multiplies one
+by a weight.
+"""
 _EXACT = 1 << FLOAT_BITS
 _FEW = 64
 """Outputs of a channel below which a further thread makes a product slower than it makes it
@@ -45,6 +51,18 @@ def limbs(heaviest: int, largest: int) -> tuple[int, int]:
     while heaviest * ((largest >> (count - 1) * bits) + 1) >= _EXACT:
         count += 1
     return count, bits
+
+
+def in_words(bits: int, weight_bits: int) -> bool:
+    """Whether a layer on values modulo 2^bits is one of a `WordConvolution`, by public facts alone:
+    weights of so many bits go as far as 2^(weight_bits-1), which must be a half.
+    """
+    return bits <= WORD_BITS and weight_bits < HALF_BITS
+
+
+def halves(bits: int) -> int:
+    """How many of its halves it multiplies by every weight."""
+    return 1 if bits <= HALF_BITS else 2
 
 
 def row_pitch(in_width: int, out_width: int, pads: tuple[int, int, int, int]) -> int:
@@ -130,6 +148,46 @@ class Convolution:
         cuts = [length * way // ways for way in range(ways + 1)]
         workers.each(part, list(itertools.pairwise(cuts)))
         return out.reshape(groups * filters, height, pitch)[..., :width]
+
+
+class WordConvolution:
+    """The same of integers modulo 2^bits, with all that the server does to its share of the result:
+    by one call of a kernel (native/rlwe/convolution.hpp), whose time depends on shapes and `bits`.
+    """
+
+    def __init__(
+        self,
+        weight: npt.NDArray[np.integer[Any]],
+        pads: tuple[int, int, int, int],
+        dilations: tuple[int, int],
+        groups: int,
+    ) -> None:
+        """Weights fit into 16 bits (`in_words`)."""
+        filters, per_group, kh, kw = weight.shape
+        self._weight: I16 = np.zeros((filters, kh, kw, per_group + per_group % 2), np.int16)
+        self._weight[..., :per_group] = weight.transpose(0, 2, 3, 1)
+        self._pads, self._dilations, self._groups = list(pads), list(dilations), groups
+
+    def add(
+        self, x: U64, bias: I64, bits: int, guard: int, sums: U64, workers: Workers | None = None
+    ) -> None:
+        """Add `2^guard * (conv(x, w) + bias)` modulo 2^(bits+guard) to sums `(M,H',W')`, in place:
+        x `(C,H,W)` modulo 2^bits, bias `(M,1,1)` or `(M,H',W')`. Of a negative guard the low bits
+        are dropped.
+        """
+        added = np.ascontiguousarray(bias.reshape(len(bias), -1)).view(np.uint64)
+        kernels.add_convolution(
+            x,
+            self._weight,
+            added,
+            self._pads,
+            self._dilations,
+            self._groups,
+            bits,
+            guard,
+            sums,
+            workers.pool if workers is not None else None,
+        )
 
 
 def _padded(x: I64, begin: int, pitch: int, read: int) -> F64:

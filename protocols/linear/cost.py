@@ -11,7 +11,7 @@ from moiety.protocols.linear.client import (
     read_answer,
     send_request,
 )
-from moiety.protocols.linear.convolution import limbs, row_pitch
+from moiety.protocols.linear.convolution import halves, in_words, limbs, row_pitch
 from moiety.protocols.linear.rlwe import phase_primes
 from moiety.protocols.linear.server import (
     linear_server,
@@ -128,19 +128,18 @@ def offline_answer_cost(spec: LinearSpec) -> Cost:
 
 @cost_of(online_client, online_server)
 def online_cost(spec: LinearSpec) -> Cost:
-    """One layer: the client's correction; then a convolution in the clear, tap by tap on padded
-    rows (protocols/linear/convolution).
+    """One layer: the client's correction; then a convolution in the clear
+    (protocols/linear/convolution).
     """
     inputs, outputs = spec.geometry.inputs, spec.geometry.outputs
-    products, sums, rows = _in_the_clear(spec)
     corrected = (Work("pass", 4 * inputs), Work("word", inputs))
-    known = (Work("word", inputs), Work("pass", 4 * inputs))
+    known = (Work("word", inputs), Work("pass", inputs))
     return Cost(
         (
             Local("S", (Work("pass", 2 * outputs),)),
             Send("C", packed(inputs, spec.bits), corrected, known),
             Local("C", (Work("word", outputs),)),
-            Local("S", (rows, products, sums, Work("pass", 5 * outputs))),
+            Local("S", _in_the_clear(spec)),
         )
     )
 
@@ -148,23 +147,31 @@ def online_cost(spec: LinearSpec) -> Cost:
 @cost_of(known_server)
 def known_cost(spec: LinearSpec) -> Cost:
     """One layer whose operand's share was known: the convolution alone."""
-    inputs, outputs = spec.geometry.inputs, spec.geometry.outputs
-    products, sums, rows = _in_the_clear(spec)
-    server = (Work("pass", 2 * inputs + 7 * outputs), rows, products, sums)
+    outputs = spec.geometry.outputs
+    server = (Work("pass", 2 * outputs), *_in_the_clear(spec))
     return Cost((Local("C", (Work("word", outputs),)), Local("S", server)))
 
 
-def _in_the_clear(spec: LinearSpec) -> tuple[Work, Work, Work]:
-    """Products, sums that they are added to, and rows."""
+def _in_the_clear(spec: LinearSpec) -> tuple[Work, ...]:
+    """The convolution of known integers, and what makes it the server's share. By words: products
+    of halves, and a pass over what comes in and goes out. Otherwise tap by tap: products, sums that
+    they are added to, rows, and NumPy's passes.
+    """
     geometry = spec.geometry
     filters, height, width = geometry.out_shape
-    count, _ = limbs(heaviest(spec), 1 << (spec.bits - 1))
-    computed = count * geometry.images * filters * height
+    computed = geometry.images * filters * height
     computed *= row_pitch(geometry.in_shape[2], width, geometry.pads)
+    if in_words(spec.bits, spec.weight_bits):
+        dithered = 0 if spec.guard >= 0 else 3 * geometry.outputs
+        passed = geometry.inputs + geometry.outputs + dithered
+        products = halves(spec.bits) * computed * geometry.terms
+        return Work("half_product", products), Work("pass", passed)
+    count, _ = limbs(heaviest(spec), 1 << (spec.bits - 1))
     return (
-        Work("product", computed * geometry.terms),
-        Work("sum", computed * geometry.kernel[0] * geometry.kernel[1]),
+        Work("product", count * computed * geometry.terms),
+        Work("sum", count * computed * geometry.kernel[0] * geometry.kernel[1]),
         Work("row", count * geometry.inputs),
+        Work("pass", 2 * geometry.inputs + 5 * geometry.outputs),
     )
 
 

@@ -45,7 +45,7 @@ import numpy as np
 from moiety.protocols import kernels, ring
 from moiety.protocols.arrays import I32, I64, U8, U32, U64
 from moiety.protocols.errors import BadArtifact, ContractViolation
-from moiety.protocols.linear.convolution import Convolution
+from moiety.protocols.linear.convolution import Convolution, WordConvolution, in_words
 from moiety.protocols.linear.layout import Window
 from moiety.protocols.linear.placement import (
     add_messages,
@@ -223,6 +223,31 @@ class ServerLinear:
         geometry, bound = self.spec.geometry, heaviest(self.spec)
         return Convolution(self._weight, geometry.pads, geometry.dilations, geometry.groups, bound)
 
+    @cached_property
+    def _in_words(self) -> WordConvolution:
+        geometry = self.spec.geometry
+        return WordConvolution(self._weight, geometry.pads, geometry.dilations, geometry.groups)
+
+    def add_known(self, share: U64, prg: Prg, x: U64, workers: Workers | None = None) -> None:
+        """Add the convolution of x `(C, H, W)`, which the server knows modulo 2^bits, and the bias
+        to an image's outputs `(M, H', W')`, in place: rounded as by `add_bias`. Which way is taken,
+        and its time, is the same for all weights of `weight_bits`.
+        """
+        bits, guard = self.spec.bits, self.spec.guard
+        if in_words(bits, self.spec.weight_bits):
+            known = self._bias if guard >= 0 else self._dithered(self._bias, share, prg)
+            self._in_words.add(x, known, bits, guard, share, workers)
+        else:
+            sums, _ = self.in_the_clear(ring.to_signed(x, bits), 1 << (bits - 1), workers)
+            share[...] = self.add_bias(share, prg, sums)
+
+    def _dithered(self, known: I64, share: U64, prg: Prg) -> I64:
+        """And what rounds every output up or down where a negative guard drops low bits."""
+        left = -self.spec.guard
+        dither = prg.uint64(share.size, left).reshape(share.shape).astype(np.int64)
+        total: I64 = known + dither
+        return total
+
     def add_bias(self, share: U64, prg: Prg, sums: I64 | None = None) -> U64:
         """And `sums`, both of which the server knows, to the outputs `(..., M, H', W')`, modulo
         2^(bits+guard). For a negative guard they are rounded up or down at random, anew for every
@@ -231,8 +256,7 @@ class ServerLinear:
         """
         known, left = self._bias if sums is None else sums + self._bias, -self.spec.guard
         if left > 0:
-            dither = prg.uint64(share.size, left).reshape(share.shape).astype(np.int64)
-            known = (known + dither) >> np.int64(left)
+            known = self._dithered(known, share, prg) >> np.int64(left)
         else:
             known = known << np.int64(-left)
         total: U64 = share + known.view(np.uint64)

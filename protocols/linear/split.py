@@ -44,7 +44,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from moiety.protocols import kernels, ring
-from moiety.protocols.arrays import I64, U8, U64
+from moiety.protocols.arrays import U8, U64
 from moiety.protocols.cost import packed
 from moiety.protocols.errors import BadArtifact, ContractViolation
 from moiety.protocols.linear.client import read_answer, send_request
@@ -256,7 +256,7 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
     spec = layer.spec
     check_images(x0, spec.geometry)
     shares = material.take(layer.layer, spec)
-    values, known = x0.reshape(-1), np.empty(x0.size, np.int64)
+    values, known = x0.reshape(-1), np.empty(x0.size, np.uint64)
 
     def arrived(at: slice) -> tuple[slice, U8]:
         return at, session.channel.recv(int(packed(at.stop - at.start, spec.bits)))
@@ -264,7 +264,7 @@ def online_server(session: Session, layer: ServerLinear, x0: U64, material: Serv
     def add(job: tuple[slice, U8]) -> None:
         at, data = job
         correction = kernels.unpack(data, at.stop - at.start, spec.bits)
-        known[at] = ring.to_signed(ring.reduce(values[at] + correction, spec.bits), spec.bits)
+        np.add(values[at], correction, out=known[at])
 
     session.workers.each(add, session.workers.ranges(values.size), arrived)
     return _evaluated(session, layer, known.reshape(x0.shape), shares)
@@ -280,13 +280,14 @@ def known_server(session: Session, layer: ServerLinear, x0: U64, material: Serve
     """Likewise."""
     check_images(x0, layer.spec.geometry)
     shares = material.take(layer.layer, layer.spec)
-    return _evaluated(session, layer, ring.to_signed(x0, layer.spec.bits), shares)
+    return _evaluated(session, layer, x0, shares)
 
 
-def _evaluated(session: Session, layer: ServerLinear, known: I64, shares: U64) -> U64:
-    """The server's share of the result, where it knows that r and `known` make up the operand."""
-    spec, geometry = layer.spec, layer.spec.geometry
+def _evaluated(session: Session, layer: ServerLinear, known: U64, shares: U64) -> U64:
+    """The server's share of the result, where it knows that r and `known`, modulo 2^bits or beyond,
+    make up the operand.
+    """
+    geometry = layer.spec.geometry
     for image, x in enumerate(known.reshape(geometry.images, *geometry.in_shape)):
-        sums, _ = layer.in_the_clear(x, 1 << (spec.bits - 1), session.workers)
-        shares[image] = layer.add_bias(shares[image], session.prg, sums)
+        layer.add_known(shares[image], session.prg, x, session.workers)
     return shares.reshape(*known.shape[:-3], *geometry.out_shape)

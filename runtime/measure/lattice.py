@@ -26,7 +26,7 @@ BITS, ANSWER_BITS = 26, 35
 FIGURES: Final = frozenset(
     {
         *("expand_residue", "mask_residue", "encode_residue", "zero_residue", "torus_residue"),
-        *("phase_residue", "word", "row", "product", "sum"),
+        *("phase_residue", "word", "row", "product", "half_product", "sum"),
     }
 )
 """What is measured here."""
@@ -61,7 +61,9 @@ def lattice(bench: Bench) -> None:
 
 
 def convolution(bench: Bench) -> None:
-    """The parts of protocols/linear/product: copied rows, products, sums that they are added to."""
+    """The parts of protocols/linear/product: copied rows, products, sums that they are added to;
+    and the products of protocols/linear/convolution.
+    """
     terms, answers, length = 128, 32, 1024
     x = bench.rng.integers(0, 1 << 25, (terms // 4, 4 * length), np.uint32)
     bench.per("row", terms * length, lambda: kernels.shifted_rows(x, 0, length, 4, length))
@@ -73,3 +75,11 @@ def convolution(bench: Bench) -> None:
         lambda: kernels.add_products(sums, factors, rows, 0, 0),
     )
     bench.per("sum", sums.size, lambda: kernels.add_products(sums, factor, rows, 0, 0))
+    known, side = bench.ring_elements(terms, 32, 32, bits=24), [1, 1]
+    weight, added = np.ones((answers, 1, 1, terms), np.int16), np.zeros((answers, 1), np.uint64)
+    out = np.zeros((answers, 32, 32), np.uint64)
+    bench.per(
+        "half_product",
+        2 * terms * out.size,
+        lambda: kernels.add_convolution(known, weight, added, [0] * 4, side, 1, 24, 1, out),
+    )

@@ -46,6 +46,7 @@ SECRETS: dict[str, str] = {
     "ntt_inverse": "x",
     "multiply_mod": "x,y",
     "add_products": "sums,factors,rows",
+    "add_convolution": "x,weight,added,sums",
     "add_mod": "x,y",
     "lift_small": "values",
     "lift_centred": "x",

@@ -134,7 +134,8 @@ class Cases:
 
     def pooled(self) -> dict[str, Arguments]:
         """Of the kernels that take a pool, without it."""
-        return self.lookups() | self.words_gated() | self.passes() | self.silent()
+        made = self.lookups() | self.words_gated() | self.passes() | self.silent()
+        return made | self.convolutions()
 
     def blocks(self) -> dict[str, Arguments]:
         k, keys, nblocks = self.k, self.bytes(32, 16, 16), self.n % 3
@@ -188,6 +189,19 @@ class Cases:
             "sample_binomial": (self.words(n),),
             "uniform_residues": (words, PRIMES[0], n),
             "add_products": (sums, factors, rows, 2, 3),
+        }
+
+    def convolutions(self) -> dict[str, Arguments]:
+        channels, filters, bits = 2 * self.k, 6, min(self.bits, 32)
+        height, width = 1 + self.n // 6, 5
+        sums = self.words(filters, height + 1, width - 2)
+        weight = self.rng.integers(
+            -(2**15), 2**15, (filters, 2, 3, self.k + self.k % 2), np.int16, endpoint=False
+        )
+        added = self.words(filters, sums[0].size if self.n % 2 else 1)
+        rest = ([1, 2, 1, 0], [1, 2], 2, bits, max(1 - bits, 1 - self.k))
+        return {
+            "add_convolution": (self.words(channels, height, width), weight, added, *rest, sums),
         }
 
     def all(self) -> dict[str, dict[str, Any]]:

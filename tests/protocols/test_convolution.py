@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moiety.protocols import kernels
+from moiety.protocols import kernels, ring
 from moiety.protocols.errors import ContractViolation
-from moiety.protocols.linear.convolution import Convolution, limbs
+from moiety.protocols.linear.convolution import Convolution, WordConvolution, in_words, limbs
 from moiety.protocols.linear.server import ServerLinear
 from moiety.protocols.parallel import Workers
+from moiety.protocols.prg import Prg
 from tests.support.convolutions import SEED, Conv, convolve
 
 CONV = Conv(4, (9, 7), 6, (3, 2), (1, 2, 0, 1), (2, 3), 2)
@@ -64,6 +65,66 @@ def test_threads_change_nothing(threads: int, bits: int) -> None:
     plain = Convolution(w, conv.pads, conv.dilations, conv.groups)
     with Workers(threads) as workers:
         assert np.array_equal(plain(x, workers=workers)[0], plain(x)[0])
+
+
+@given(
+    bits=st.integers(1, 32),
+    guard=st.integers(-31, 8),
+    weight_bits=st.integers(1, 15),
+    per_filter=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_words_give_what_exact_sums_do(
+    bits: int, guard: int, weight_bits: int, per_filter: bool, seed: int
+) -> None:
+    guard = max(guard, 1 - bits)
+    rng = np.random.default_rng(seed)
+    w, x = weights(weight_bits, seed), rng.integers(0, 2**64, CONV.in_shape, np.uint64)
+    shape = (CONV.filters, 1, 1) if per_filter else CONV.out_shape
+    bias = rng.integers(-(2**40), 2**40, shape)
+    share = rng.integers(0, 1 << (bits + guard), CONV.out_shape, np.uint64)
+    exact, _ = Convolution(w, CONV.pads, CONV.dilations, CONV.groups)(ring.to_signed(x, bits))
+    known = exact + bias
+    known = known << np.int64(guard) if guard > 0 else known >> np.int64(-guard)
+    expected = ring.reduce(share + known.view(np.uint64), bits + guard)
+    conv = WordConvolution(w, CONV.pads, CONV.dilations, CONV.groups)
+    conv.add(x, bias, bits, guard, share)
+    assert np.array_equal(share, expected)
+
+
+@pytest.mark.parametrize(
+    ("bits", "weight_bits", "words"),
+    [(32, 15, True), (33, 15, False), (32, 16, False), (16, 2, True), (39, 16, False)],
+)
+@pytest.mark.parametrize("guard", [-2, 0, 1])
+def test_a_layer_in_words_gives_the_bits_of_an_exact_one(
+    bits: int, weight_bits: int, words: bool, guard: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And public facts alone say which it is: not how large its weights are."""
+    assert in_words(bits, weight_bits) is words
+    spec = CONV.spec(guard, bits=bits, weight_bits=weight_bits)
+    called: list[str] = []
+    for name in ("add_products", "add_convolution"):
+        kernel = getattr(kernels, name)
+
+        def noted(*arguments: Any, kernel: Any = kernel, name: str = name) -> None:
+            called.append(name)
+            kernel(*arguments)
+
+        monkeypatch.setattr(kernels, name, noted)
+    rng = np.random.default_rng(bits)
+    x = rng.integers(0, 1 << bits, CONV.in_shape, np.uint64)
+    share = rng.integers(0, 1 << (bits + guard), CONV.out_shape, np.uint64)
+    bias = rng.integers(-(1 << bits), 1 << bits, CONV.filters)
+    for w in (weights(weight_bits), np.zeros((6, 2, 3, 2), np.int32)):
+        layer = ServerLinear(spec, 0, SEED, w, bias)
+        sums, _ = layer.in_the_clear(ring.to_signed(x, bits))
+        expected = layer.add_bias(share, Prg(bytes(16)), sums)
+        called.clear()
+        found = share.copy()
+        layer.add_known(found, Prg(bytes(16)), x)
+        assert set(called) == {"add_convolution" if words else "add_products"}
+        assert np.array_equal(found, expected)
 
 
 def test_all_weights_of_a_width_take_as_long(monkeypatch: pytest.MonkeyPatch) -> None:

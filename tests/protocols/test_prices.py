@@ -23,7 +23,7 @@ from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.protocols.ot.lookups import Lookup, lookups_cost
 from moiety.runtime.cost.clock import predict
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
-from moiety.runtime.cost.prepared import split
+from moiety.runtime.cost.prepared import prepared_run, split
 from moiety.runtime.cost.traffic import image_cost
 from tests.support.runnable import small
 
@@ -108,6 +108,7 @@ def every_kind_of_work() -> Iterator[Cost]:
     """Declared costs with all widths of digits and joins, one threshold and several."""
     for rounding in ("exact", "stochastic"):
         yield image_cost(small(rounding)[0])
+        yield prepared_run(small(rounding)[0]).online
     for k in prices.WIDTHS:
         for count in (1, 2):
             yield less_than_cost(100, 2 * k, count, DigitPlan((k, k), ((2,),)))

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moiety.protocols import kernels
-from moiety.protocols.arrays import U32
+from moiety.protocols.arrays import I16, U32, U64
 from moiety.protocols.kernels.reference import rlwe as reference
 from moiety.protocols.linear import rlwe
 from moiety.protocols.linear.parameters import PHASE_PRIMES, ntt_primes, q_primes
+from moiety.protocols.ring import reduce
 from tests.protocols.oracles import from_residues
 from tests.protocols.twins import KernelFamily
+from tests.support.convolutions import Conv, convolve
 
 FAMILY = KernelFamily("rlwe", reference)
 SMALL = ntt_primes(27, 2)
@@ -183,6 +185,102 @@ def test_add_products(
     with FAMILY.twin(isa) as twin:
         twin.add_products(result, factors.astype(np.float64), rows.astype(np.float64), term, start)
     assert np.array_equal(result, expected)
+
+
+def sums_of(x: U64, weight: I16, conv: Conv, added: U64, bits: int, guard: int) -> U64:
+    """What `add_convolution` adds, by whole numbers and the plain convolution of tests/support."""
+    per_group = conv.channels // conv.groups
+    taps = weight[..., :per_group].transpose(0, 3, 1, 2).astype(np.int32)
+    known = convolve(x, taps, conv).reshape(conv.filters, -1) + added
+    known = reduce(known, bits)
+    known = known << np.uint64(guard) if guard > 0 else known >> np.uint64(-guard)
+    return known.reshape(conv.out_shape)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Conv:
+    def few(most: int, least: int = 1) -> int:
+        return draw(st.integers(least, most))
+
+    kernel, dilations = (few(3), few(3)), (few(3), few(3))
+    pads = (few(3, 0), few(3, 0), few(3, 0), few(3, 0))
+    reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
+    height = few(14, max(1, reach[0] - pads[0] - pads[2] + 1))
+    width = few(20, max(1, reach[1] - pads[1] - pads[3] + 1))
+    groups = few(3)
+    return Conv(groups * few(5), (height, width), groups * few(9), kernel, pads, dilations, groups)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    conv=convolutions(),
+    bits=st.integers(1, 32),
+    guard=st.integers(-31, 32),
+    each=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+@pytest.mark.parametrize("isa", FAMILY.twins)
+def test_add_convolution(
+    isa: str, conv: Conv, bits: int, guard: int, each: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    guard = max(guard, 1 - bits)
+    per_group = conv.channels // conv.groups
+    shape = (conv.filters, *conv.kernel, per_group + per_group % 2)
+    weight = rng.integers(-(2**15), 2**15, shape, np.int16)
+    x = rng.integers(0, 2**64, conv.in_shape, np.uint64)
+    outputs = conv.out_shape[1] * conv.out_shape[2]
+    added = rng.integers(0, 2**64, (conv.filters, outputs if each else 1), np.uint64)
+    sums = rng.integers(0, 2**64, conv.out_shape, np.uint64)
+    expected = reduce(sums + sums_of(x, weight, conv, added, bits, guard), bits + guard)
+    pads, dilations = list(conv.pads), list(conv.dilations)
+    with FAMILY.twin(isa) as twin:
+        twin.add_convolution(x, weight, added, pads, dilations, conv.groups, bits, guard, sums)
+    assert np.array_equal(sums, expected)
+
+
+@pytest.mark.parametrize("isa", FAMILY.twins)
+@pytest.mark.parametrize("channels", [1, 2, 129, 300])
+@pytest.mark.parametrize("bits", [1, 15, 16, 17, 31, 32])
+def test_convolutions_of_extreme_values(isa: str, channels: int, bits: int) -> None:
+    """Halves of -2^15, whose products with such weights add up to 2^31 in a pair, and sums that
+    pass 2^32; more terms than a panel holds, more filters than are taken at once.
+    """
+    conv = Conv(channels, (3, 17), 70, (1, 2), (0, 1, 0, 1))
+    shape = (conv.filters, *conv.kernel, channels + channels % 2)
+    weight = np.full(shape, -(2**15), np.int16)
+    weight[1::3], weight[2::3] = 2**15 - 1, -1
+    added, none = np.zeros((conv.filters, 1), np.uint64), np.zeros(conv.out_shape, np.uint64)
+    for value in (0x8000, 0x7FFF, 0x80008000, 0x7FFF8000, 0x7FFFFFFF, 0xFFFFFFFF, 2**64 - 1):
+        x = np.full(conv.in_shape, value, np.uint64)
+        sums = none.copy()
+        with FAMILY.twin(isa) as twin:
+            twin.add_convolution(x, weight, added, [0, 1, 0, 1], [1, 1], 1, bits, 0, sums)
+        assert np.array_equal(sums, sums_of(x, weight, conv, added, bits, 0)), hex(value)
+
+
+def test_convolutions_of_arrays_that_do_not_fit() -> None:
+    x, weight = np.zeros((4, 5, 6), np.uint64), np.zeros((6, 3, 2, 2), np.int16)
+    added, sums = np.zeros((6, 1), np.uint64), np.zeros((6, 3, 5), np.uint64)
+    right = (x, weight, added, [0] * 4, [1, 1], 2, 20, 1, sums)
+    for backend in ("native", "reference"):
+        kernel = kernels.twin(backend, "add_convolution")
+        kernel(*right)
+        for place, bad, message in (
+            (0, x[:3], "groups must divide"),
+            (1, weight[..., :1], "weight must have shape"),
+            (1, weight.astype(np.int32), "weight must be int16"),
+            (2, added.repeat(2, axis=1), "added must have one number"),
+            (3, [0, 0, 1, 0], "sums must have shape"),
+            (4, [3, 1], "reach"),
+            (4, [1, 0], "dilation"),
+            (5, 4, "groups must divide"),
+            (6, 33, "bits must be"),
+            (7, -20, "guard must be"),
+        ):
+            wrong = (*right[:place], bad, *right[place + 1 :])
+            with pytest.raises((ValueError, TypeError), match=message):
+                kernel(*wrong)
 
 
 def test_products_of_arrays_that_do_not_fit() -> None:

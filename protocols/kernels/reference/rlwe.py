@@ -9,17 +9,21 @@ part: values that are not give meaningless results.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from moiety.protocols.arrays import F64, I8, U32, U64
+from moiety.protocols.arrays import F64, I8, I16, U32, U64
 from moiety.protocols.kernels.reference.checks import (
     check_array,
     check_dtype,
     check_range,
     check_target,
 )
+from moiety.protocols.kernels.reference.pool import Pool
 
 __all__ = [
+    "add_convolution",
     "add_mod",
     "add_products",
     "crt_signed",
@@ -41,6 +45,8 @@ _BINOMIAL = 21
 _TRITS_PER_WORD = 4
 _FAR = 2**31
 """Windows begin, and end, within so many coefficients."""
+_PADDING = 2**16
+"""The most padding on a side, the largest kernel and dilation."""
 
 
 def ntt_forward(x: U32, primes: U32, tables: U32) -> U32:
@@ -246,6 +252,71 @@ def add_products(sums: F64, factors: F64, rows: F64, term: int, start: int) -> N
     check_range("term", term, 0, rows.shape[1] - terms)
     check_range("start", start, 0, rows.shape[2] - length)
     sums += factors @ rows[:, term : term + terms, start : start + length]
+
+
+def add_convolution(
+    x: U64,
+    weight: I16,
+    added: U64,
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    groups: int,
+    bits: int,
+    guard: int,
+    sums: U64,
+    pool: Pool | None = None,
+) -> None:
+    """Add `2^guard * (conv(x, weight) + added mod 2^bits)` to `sums`, modulo 2^(bits+guard); of a
+    negative guard the low bits are dropped.
+
+    sums: `uint64 (M, H', W')`, written to; x: `uint64 (C, H, W)` modulo 2^bits, whose higher bits
+    are ignored; bits: 1..32; weight: `int16 (M, kh, kw, C/groups)`, with another channel, which is
+    ignored, where C/groups is odd; added: `uint64 (M, 1)` or `(M, H'*W')`. Stride 1; pads: top,
+    left, bottom, right.
+    """
+    check_array("x", x, np.uint64, None, None, None)
+    check_array("weight", weight, np.int16, None, None, None, None)
+    for name, items, count, low in (("pads", pads, 4, 0), ("dilations", dilations, 2, 1)):
+        if len(items) != count:
+            raise ValueError(f"{name} must be {count}, got {len(items)}")
+        for item in items:
+            check_range(f"one of {name}", item, low, _PADDING)
+    check_range("groups", groups, 1, 2**31)
+    check_range("bits", bits, 1, 32)
+    check_range("guard", guard, 1 - bits, 64 - bits)
+    (channels, height, width), (filters, kh, kw, _) = x.shape, weight.shape
+    if channels % groups or filters % groups:
+        raise ValueError("groups must divide the numbers of channels and of filters")
+    per_group = channels // groups
+    check_array("weight", weight, np.int16, filters, kh, kw, per_group + per_group % 2)
+    top, left, bottom, right = pads
+    shape = []
+    for size, kernel, dilation in (
+        (height + top + bottom, kh, dilations[0]),
+        (width + left + right, kw, dilations[1]),
+    ):
+        check_range("the kernel's size", kernel, 1, _PADDING)
+        check_range("the kernel's reach", dilation * (kernel - 1), 0, size)
+        shape.append(size - dilation * (kernel - 1))
+    check_target("sums", sums, np.uint64, (filters, *shape))
+    check_array("added", added, np.uint64, filters, None)
+    outputs = shape[0] * shape[1]
+    if added.shape[1] not in (1, outputs):
+        raise ValueError("added must have one number for each filter, or for each sum")
+    check_target("sums", sums, np.uint64, sums.shape, x, weight, added)
+
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    taps = weight[..., :per_group].astype(np.int64).view(np.uint64)
+    taps = taps.reshape(groups, filters // groups, kh, kw, per_group)
+    total = np.zeros((groups, filters // groups, outputs), np.uint64)
+    for row, column in np.ndindex(kh, kw):
+        y0, x0 = row * dilations[0], column * dilations[1]
+        window = padded[:, y0 : y0 + shape[0], x0 : x0 + shape[1]]
+        total += taps[:, :, row, column] @ window.reshape(groups, per_group, outputs)
+    known = total.reshape(filters, outputs) + added
+    known = known << np.uint64(guard) if guard > 0 else known >> np.uint64(-guard)
+    sums += known.reshape(sums.shape)
+    sums &= np.uint64((1 << (bits + guard)) - 1)
 
 
 def reduce_products(x: F64, prime: int) -> U32:

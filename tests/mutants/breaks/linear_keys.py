@@ -77,7 +77,7 @@ MUTANTS = (
         name="bias_rounded_down",
         breaks="a bias whose low bits are dropped: a channel moves as one",
         file=SERVER,
-        old="known = (known + dither) >> np.int64(left)",
+        old="known = self._dithered(known, share, prg) >> np.int64(left)",
         new="known = known >> np.int64(left)",
         tests=(REFUSALS + "test_biases_are_rounded_for_every_output_anew",),
     ),
@@ -85,7 +85,7 @@ MUTANTS = (
         name="bias_rounded_nearest",
         breaks="a bias that is rounded once and for all",
         file=SERVER,
-        old="known = (known + dither) >> np.int64(left)",
+        old="known = self._dithered(known, share, prg) >> np.int64(left)",
         new=(
             "known = (known + (1 << left - 1)) >> np.int64(left)\n"
             "            known = np.broadcast_to(known, share.shape)"

@@ -71,8 +71,8 @@ MUTANTS = (
         name="split_server_share_left_out",
         breaks="the server's part of the value",
         file=SPLIT,
-        old="ring.reduce(values[at] + correction, spec.bits)",
-        new="correction",
+        old="np.add(values[at], correction, out=known[at])",
+        new="known[at] = correction",
         tests=(TESTS + "test_both_parts_are_the_layer",),
     ),
     Mutant(
@@ -87,8 +87,8 @@ MUTANTS = (
         name="split_known_rounded_down",
         breaks="results that are too small on average, where low bits are left behind",
         file=SERVER,
-        old="known = (known + dither) >> np.int64(left)",
-        new="known = known >> np.int64(left) if sums is not None else known + dither >> left",
+        old="known = self._bias if guard >= 0 else self._dithered(self._bias, share, prg)",
+        new="known = self._bias",
         tests=(TESTS + "test_what_is_left_behind_is_rounded_without_bias",),
     ),
     Mutant(
@@ -98,6 +98,14 @@ MUTANTS = (
         old="self.spec.geometry, heaviest(self.spec)\n",
         new="self.spec.geometry, None\n",
         tests=(SUMS + "test_all_weights_of_a_width_take_as_long",),
+    ),
+    Mutant(
+        name="words_of_weights_too_wide",
+        breaks="the largest weight, which becomes its negative as half a word",
+        file=CONVOLUTION,
+        old="bits <= WORD_BITS and weight_bits < HALF_BITS",
+        new="bits <= WORD_BITS and weight_bits <= HALF_BITS",
+        tests=(SUMS + "test_a_layer_in_words_gives_the_bits_of_an_exact_one",),
     ),
     Mutant(
         name="limbs_a_bit_too_wide",

@@ -50,6 +50,14 @@ MUTANTS = (
         tests=(SYMMETRIC + "test_keystream_counts_low_half",),
     ),
     Mutant(
+        name="high_halves_without_a_carry",
+        breaks="convolutions of integers whose low half is a negative number",
+        file="native/rlwe/convolution.hpp",
+        old="high[i] = (a + 0x8000) >> 16 |",
+        new="high[i] = a >> 16 |",
+        tests=(RLWE + "test_convolutions_of_extreme_values",),
+    ),
+    Mutant(
         name="one_block_loses_its_second_half",
         breaks="AES-NI alone gives half a pad to every second element",
         file="native/vector/aesni.hpp",

@@ -44,6 +44,40 @@ void products(std::vector<Case>& cases, const Kernels& kernels) {
                    }});
 }
 
+void convolutions(std::vector<Case>& cases, const Kernels& kernels) {
+  const ConvolutionKernels& t = kernels.convolution;
+  cases.push_back(
+      {"add_convolution", kernels.name, [&t](Call& call, const Shape& s) {
+         const int bits = s.bits > 32 ? 32 : s.bits;
+         const Convolved c{.groups = 2,
+                           .channels = 3,
+                           .height = 1 + s.n / 7,
+                           .width = 7,
+                           .filters = static_cast<std::size_t>(2 + s.k),
+                           .kernel_height = 3,
+                           .kernel_width = 2,
+                           .top = 1,
+                           .left = 1,
+                           .bottom = 1,
+                           .right = 0,
+                           .dilation_y = 1,
+                           .dilation_x = 1,
+                           .bits = bits,
+                           .guard = bits > 8 ? s.k - 3 : 1};
+         const std::size_t pairs = c.groups * c.pairs(), filters = c.groups * c.filters;
+         const std::size_t outputs = filters * c.out_height() * c.out_width();
+         const u64* x = call.secret<u64>("x", c.groups * c.channels * c.height * c.width);
+         const i16* weight = call.secret<i16>("weight", 2 * filters * c.terms());
+         const u64* added = call.secret<u64>("added", filters);
+         u64* sums = call.secret<u64>("sums", outputs);
+         u32* planes = call.room<u32>(pairs * c.halves() * c.plane());
+         call.run = [=, &t] {
+           t.cut_halves(c, x, Range{0, pairs, 0}, planes);
+           t.add_convolution(c, planes, weight, added, 1, Range{0, c.positions(), 0}, sums);
+         };
+       }});
+}
+
 void lifts(std::vector<Case>& cases, const Kernels& kernels) {
   const ResidueKernels& t = kernels.residues;
   cases.push_back({"add_mod", kernels.name, [&t](Call& call, const Shape& s) {
@@ -132,6 +166,7 @@ std::vector<Case> rlwe_cases() {
   for (const Kernels* kernels : usable) {
     transforms(cases, *kernels);
     products(cases, *kernels);
+    convolutions(cases, *kernels);
     lifts(cases, *kernels);
     rounding(cases, *kernels);
     samplers(cases, *kernels);

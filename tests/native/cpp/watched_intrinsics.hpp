@@ -55,6 +55,14 @@ MOIETY_WATCHED_2(_aesenclast256, __m256i, _mm256_aesenclast_epi128(a, b))
 #define _mm256_aesenclast_epi128 watched_aesenclast256
 #endif
 
+#if defined(__AVX512VNNI__)
+inline __m512i watched_pairs(__m512i sums, __m512i x, __m512i y) {
+  return watched([](__m512i a, __m512i b, __m512i c) { return _mm512_dpwssd_epi32(a, b, c); }, sums,
+                 x, y);
+}
+#define _mm512_dpwssd_epi32 watched_pairs
+#endif
+
 #if defined(__AVX512VBMI__)
 MOIETY_WATCHED_2(_permute8, __m512i, _mm512_permutexvar_epi8(a, b))
 #define _mm512_permutexvar_epi8 watched_permute8
