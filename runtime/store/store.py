@@ -231,10 +231,12 @@ class Store:
 
     def _make_room(self) -> bool:
         """Gives up what is too old, and what the peer has passed; whether there was any. Else a
-        store whose items have all become useless would stay full for ever.
+        store whose items have all become useless would stay full for ever. What is from a time that
+        has not come stays: it can be used, and the clock may be what is wrong.
         """
-        expired, passed = self.useless(), self._meeting.passed()
-        gone = [each for each in self._ledger.book.items if each < passed and each not in expired]
+        usable, passed = [item.index for item in self.usable()], self._meeting.passed()
+        expired = [each for each in self._ledger.book.items if each not in usable]
+        gone = [each for each in usable if each < passed]
         self.burn(expired, "expired")
         self.burn(gone, "skipped")
         return bool(expired or gone)

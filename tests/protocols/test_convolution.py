@@ -38,6 +38,16 @@ def test_sums_are_exact_modulo_2_64(bits: int, weight_bits: int, seed: int) -> N
     assert np.array_equal(sums.view(np.uint64), convolve(x.view(np.uint64), w, CONV))
 
 
+def test_outputs_may_be_wider_than_padded_rows() -> None:
+    """Neighbouring rows share a pad, and their outputs must not meet."""
+    conv = Conv(2, (3, 4), 3, (1, 1), (1, 2, 0, 3))
+    rng = np.random.default_rng(1)
+    x = rng.integers(-100, 100, conv.in_shape)
+    w = rng.integers(-100, 100, (3, 2, 1, 1)).astype(np.int32)
+    sums, _ = Convolution(w, conv.pads, conv.dilations, conv.groups)(x)
+    assert np.array_equal(sums.view(np.uint64), convolve(x.view(np.uint64), w, conv))
+
+
 @given(st.integers(1, 1 << 50), st.integers(0, 1 << 63))
 def test_limbs_are_exact_and_no_more_than_needed(heaviest: int, largest: int) -> None:
     count, bits = limbs(heaviest, largest)

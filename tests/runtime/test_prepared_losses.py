@@ -96,7 +96,7 @@ def test_nothing_is_given_up_where_the_stores_do_not_go_together(tmp_path: Path)
         fill(client, 2 * SKIPPED)
         fill(server, 2 * SKIPPED)
         stock = Stock(client, 1, bytes(32))
-        with pytest.raises(PeerMismatch, match="allow it with --skip-to 32"):
+        with pytest.raises(PeerMismatch, match="`moiety prepare --skip-to 32` allows it"):
             stock.meet(server.position(), 1)
         assert len(client.usable()) == 2 * SKIPPED + 1
         stock.meet(server.position(), 2 * SKIPPED)

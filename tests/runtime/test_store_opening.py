@@ -250,6 +250,21 @@ def test_a_clock_that_was_ahead_is_made_good_by_pruning(pair: Pair) -> None:
         assert prune(store).expired == ()
 
 
+def test_a_clock_that_is_behind_gives_up_nothing(pair: Pair) -> None:
+    """As of a machine that comes up without the time: a full store is full, and what is in it can
+    be used.
+    """
+    time, limits = [NOW], Limits(items=2, age_days=7)
+    with pair.open("server", limits, lambda: time[0]) as store:
+        fill(store, 0)
+        fill(store, 1)
+        time[0] -= 100 * DAY
+        with pytest.raises(BadInput, match="the limit is 2"):
+            store.check_room(1000)
+        assert [each.index for each in store.usable()] == [0, 1]
+        assert store.ledger.book.burned == 0
+
+
 def test_one_thread_prepares_while_another_uses(store: Store) -> None:
     def prepare() -> None:
         for index in range(30):

@@ -121,6 +121,6 @@ MUTANTS = (
         file=CONVOLUTION,
         old="return max(in_width + max(left, right), out_width)",
         new="return in_width + max(left, right)",
-        tests=(TESTS + "test_both_parts_are_the_layer",),
+        tests=(SUMS + "test_outputs_may_be_wider_than_padded_rows",),
     ),
 )

@@ -342,4 +342,12 @@ MUTANTS = (
         new="    if False:",
         tests=(POSITIONS + "test_more_than_a_few_items_are_given_up_only_when_told",),
     ),
+    Mutant(
+        name="room_from_a_time_to_come",
+        breaks="a clock that is behind burns all that is prepared",
+        file="runtime/store/store.py",
+        old="expired = [each for each in self._ledger.book.items if each not in usable]",
+        new="expired = self.useless()",
+        tests=(OPENING + "test_a_clock_that_is_behind_gives_up_nothing",),
+    ),
 )
