@@ -15,6 +15,8 @@ POOL = "tests/protocols/test_pool.py::"
 PRODUCTS = "tests/protocols/test_masked_kernels.py::"
 CHECKS = "tests/protocols/test_check_kernels.py::"
 ARGUMENTS = "tests/protocols/test_kernel_arguments.py::"
+PREPARED = "tests/protocols/test_prepared_kernels.py::"
+DIGITS = PREPARED + "test_digits_of_any_number_are_compared_alike"
 
 MUTANTS = (
     Mutant(
@@ -56,6 +58,62 @@ MUTANTS = (
         old="high[i] = (a + 0x8000) >> 16 |",
         new="high[i] = a >> 16 |",
         tests=(RLWE + "test_convolutions_of_extreme_values",),
+    ),
+    Mutant(
+        name="short_rows_under_the_wrong_pads",
+        breaks="AVX-512 alone: options whose number has a bit of the shift keep their pads",
+        file="native/symmetric/functions.hpp",
+        old="(shift & ~option) >> j & 1 ?",
+        new="(shift & option) >> j & 1 ?",
+        tests=(PREPARED + "test_functions_of_any_width_are_joined_alike",),
+    ),
+    Mutant(
+        name="short_rows_without_the_share",
+        breaks="AVX-512 alone: prepared answers are the entries, and not what is left of them",
+        file="native/symmetric/functions.hpp",
+        old="_mm512_xor_si512(row, times(own, kFirsts))",
+        new="_mm512_xor_si512(row, own)",
+        tests=(PREPARED + "test_functions_of_any_width_are_joined_alike",),
+    ),
+    Mutant(
+        name="digits_that_are_less_by_a_lower_bit",
+        breaks="a digit is below an option whose lower bits are above its own",
+        file="native/symmetric/leaves.hpp",
+        old="return (~digits & (option | less)) | (option & less);",
+        new="return (~digits & option) | less;",
+        tests=(DIGITS,),
+    ),
+    Mutant(
+        name="digits_that_are_equal_by_their_last_bit",
+        breaks="a digit equals every option with its highest bit",
+        file="native/symmetric/leaves.hpp",
+        old="return ~(digits ^ option) & equal;",
+        new="return ~(digits ^ option) | (equal & 0);",
+        tests=(DIGITS,),
+    ),
+    Mutant(
+        name="wide_rows_that_compare_otherwise",
+        breaks="AVX-512 alone compares a digit's bits the other way round",
+        file="native/symmetric/leaves.hpp",
+        old="option_[r][b], less, 0x8e);",
+        new="option_[r][b], less, 0xb2);",
+        tests=(DIGITS,),
+    ),
+    Mutant(
+        name="a_chosen_field_without_its_first_byte",
+        breaks="AVX-512 alone takes a field of a row that does not begin with a byte from the next",
+        file="native/symmetric/transfer.hpp",
+        old="const u64 position = (i * row_bits & 7) +",
+        new="const u64 position = (i * row_bits & 3) +",
+        tests=(DIGITS,),
+    ),
+    Mutant(
+        name="eight_fields_without_the_shared_bytes",
+        breaks="AVX-512 alone writes no bits of a field in the byte where the one before it ends",
+        file="native/bitstream.hpp",
+        old="if (shared) shared_ |= u64{1} << byte;",
+        new="if (shared && byte > 7) shared_ |= u64{1} << byte;",
+        tests=(DIGITS,),
     ),
     Mutant(
         name="one_block_loses_its_second_half",
