@@ -14,6 +14,7 @@ from moiety.protocols.network import LOOPBACK, NETWORKS, Network
 from moiety.protocols.ot.generators import NEVER_SILENT
 from moiety.runtime.cost.clock import predict, total
 from moiety.runtime.cost.machine import REFERENCE_MACHINE, Machine
+from moiety.runtime.cost.prepared import prepared_run
 from moiety.runtime.cost.traffic import image_cost, step_costs
 from moiety.runtime.party.generator_choice import soonest
 from tests.support.runnable import small
@@ -45,10 +46,9 @@ def test_a_slower_network_never_takes_less_time(
 
 
 def test_a_slower_machine_takes_more_time_figure_by_figure() -> None:
-    cost, network = (
-        a_cost() + gates_cost(500, 17, 9) + truncate_exact_cost(300, 22, 9),
-        NETWORKS["lan"],
-    )
+    prepared = prepared_run(small("exact")[0]).online
+    cost = a_cost() + prepared + gates_cost(500, 17, 9) + truncate_exact_cost(300, 22, 9)
+    network = NETWORKS["lan"]
     grew: dict[str, bool] = {}
     for silent_from in (1, NEVER_SILENT):
         reference = predict([cost], REFERENCE_MACHINE, network, silent_from)[0]

@@ -266,13 +266,12 @@ def add_convolution(
     sums: U64,
     pool: Pool | None = None,
 ) -> None:
-    """Add `2^guard * (conv(x, weight) + added mod 2^bits)` to `sums`, modulo 2^(bits+guard); of a
-    negative guard the low bits are dropped.
+    """Add `2^guard * (conv(x, weight) + added mod 2^bits)` to `sums`, modulo 2^(bits+guard).
 
-    sums: `uint64 (M, H', W')`, written to; x: `uint64 (C, H, W)` modulo 2^bits, whose higher bits
-    are ignored; bits: 1..32; weight: `int16 (M, kh, kw, C/groups)`, with another channel, which is
-    ignored, where C/groups is odd; added: `uint64 (M, 1)` or `(M, H'*W')`. Stride 1; pads: top,
-    left, bottom, right.
+    A negative guard drops the low bits. sums: `uint64 (M, H', W')`, written to; x: `uint64 (C, H,
+    W)` modulo 2^bits, whose higher bits are ignored; bits: 1..32; weight: `int16 (M, kh, kw,
+    C/groups)`, with another channel, which is ignored, where C/groups is odd; added: `uint64 (M,
+    1)` or `(M, H'*W')`. Stride 1; pads: top, left, bottom, right.
     """
     check_array("x", x, np.uint64, None, None, None)
     check_array("weight", weight, np.int16, None, None, None, None)
