@@ -207,8 +207,8 @@ class ItemWriter:
 
 
 class StreamReader:
-    """A stream of an item, read from its beginning. In memory it holds one chunk, and
-    those that follow, which a thread of the item's opens while this one is used.
+    """A stream of an item, read from its beginning. In memory it holds one chunk, and those that
+    follow, which a thread of the item's opens while this one is used.
     """
 
     def __init__(self, item: ItemReader, number: int, stream: Stream) -> None:

@@ -94,6 +94,8 @@ def test_a_store_is_filled_up_to_a_number(ahead: Ahead) -> None:
         return took["items"], took["usable"]
 
     assert [kept(2), kept(2), kept(3), kept(1)] == [(2, 2), (0, 2), (1, 3), (0, 3)]
+    enough = ahead.command("prepare", "--connect", at, "--keep", 3)
+    assert lines(enough, "missing") == ["nothing is missing: 3 can be used"]
     both = ahead.command("prepare", "--connect", at, "--keep", 2, "--count", 1)
     both.refused(5, "--count says how many items are made, and --keep how many there are then")
 

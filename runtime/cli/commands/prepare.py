@@ -164,6 +164,9 @@ def command(
         )
         print(msgspec.json.encode(took).decode())
         return
+    if not wanted:
+        ui.say(f"nothing is missing: {had} can be used")
+        return
     ui.say(
         f"prepared {wanted}, each for a run of {ui.images(batch)}, in {seconds:.1f} s: "
         f"{ui.megabytes(sum(made))} in {cellar.root}, {ui.megabytes(sent)} sent, "
